@@ -1,0 +1,1 @@
+"""Stores behind one port: a rule is a plain function over a SQLAlchemy `Connection`."""

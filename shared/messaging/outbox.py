@@ -1,0 +1,100 @@
+"""The transactional outbox: a message is a row, written in the transaction whose news it carries."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pydantic_core
+from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, bindparam, delete, select
+from sqlmodel import Field, SQLModel
+
+from shared.clock import Clock
+from shared.database.port import table_of
+from shared.messaging.broker import Headers, Message
+
+
+class OutboxRow(SQLModel, table=True):
+    """One message that waits to be published. Its columns are what an outbox event router expects."""
+
+    __tablename__ = "outbox"
+
+    # SQLite numbers rows by itself only for INTEGER, PostgreSQL wants 64 bits.
+    id: int | None = Field(
+        default=None,
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+    )
+    topic: str = Field(max_length=249)
+    partition: int | None = None
+    key: bytes | None = Field(default=None, sa_type=LargeBinary)
+    value: bytes | None = Field(default=None, sa_type=LargeBinary)
+    headers: bytes = Field(sa_type=LargeBinary)
+    created_at: int = Field(sa_type=BigInteger)
+
+
+_OUTBOX = table_of(OutboxRow)
+_INSERT = _OUTBOX.insert()
+_OLDEST = select(_OUTBOX).order_by(_OUTBOX.c.id).limit(bindparam("most"))
+_DELETE = delete(_OUTBOX).where(_OUTBOX.c.id == bindparam("row"))
+
+
+class Outbox:
+    """Writes messages into the outbox of the transaction at hand."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting = False
+
+    def add(self, connection: Connection, messages: Iterable[Message]) -> None:
+        """Insert the messages; the relay publishes them after the commit."""
+        now = self._clock.now()
+        rows = [
+            {
+                "topic": message.topic,
+                "partition": message.partition,
+                "key": message.key,
+                "value": message.value,
+                "headers": encode_headers(message.headers),
+                "created_at": now,
+            }
+            for message in messages
+        ]
+        if rows:
+            connection.execute(_INSERT, rows)
+            self._waiting = True
+
+    def take_waiting(self) -> bool:
+        """Say whether anything was added since the last time this was asked."""
+        waiting, self._waiting = self._waiting, False
+        return waiting
+
+
+def oldest(connection: Connection, most: int) -> list[tuple[int, Message]]:
+    """Return up to `most` rows in the order they were written."""
+    rows = connection.execute(_OLDEST, {"most": most}).mappings()
+    return [(row["id"], _message(row)) for row in rows]
+
+
+def remove(connection: Connection, rows: Iterable[int]) -> None:
+    """Remove rows that the broker has acknowledged."""
+    parameters = [{"row": row} for row in rows]
+    if parameters:
+        connection.execute(_DELETE, parameters)
+
+
+def encode_headers(headers: Headers) -> bytes:
+    """Write headers as JSON, names as they are and values in Latin-1, which keeps any byte."""
+    return pydantic_core.to_json([(name, value.decode("latin-1")) for name, value in headers])
+
+
+def decode_headers(encoded: bytes) -> Headers:
+    return tuple((name, value.encode("latin-1")) for name, value in pydantic_core.from_json(encoded))
+
+
+def _message(row: Any) -> Message:
+    return Message(
+        topic=row["topic"],
+        key=row["key"],
+        value=row["value"],
+        headers=decode_headers(row["headers"]),
+        partition=row["partition"],
+    )
