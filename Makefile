@@ -1,0 +1,74 @@
+# Handfast's tasks. `make` or `make help` lists them; every task builds .venv first where that is needed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := shared order_service stock_service payment_service coordinator cli tests
+LOCKS := requirements.lock requirements-dev.lock
+YAML := docker-compose.yml
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check bench year docs lock clean
+
+help: ## list the tasks
+	@echo "Handfast: make <task> [ARGS=\"...\"]"
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort \
+		| while IFS="$$(printf '\t')" read -r task says; do printf '  %-8s %s\n' "$$task" "$$says"; done
+
+setup: $(VENV)/.package ## build .venv from the lock file (again only when the lock or pyproject.toml changed)
+
+demo: setup ## watch orders go through: confirmed, refused, expired, dead-lettered and replayed
+	$(BIN)/handfast demo $(ARGS)
+
+up: setup ## start the four services and the embedded broker; Ctrl-C stops them
+	$(BIN)/handfast up $(ARGS)
+
+test: setup ## run the tests (ARGS="tests/unit -k fence" picks some)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## format, lint, types, architecture, YAML and lock files; changes nothing
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict $(YAML)
+	@echo "lock files: nothing but pinned packages and their hashes"
+	@! grep -nE '://|^ *-(-index|-extra|-find|-trusted|i|f)' $(LOCKS)
+
+bench: setup ## measure orders per second, latency and CPU, beside a bare baseline in the same run
+	$(BIN)/handfast bench $(ARGS)
+
+year: setup ## put a shop's whole year (about 71,000 orders) through a fresh stack and check every one
+	$(BIN)/python -m tests.e2e.jaffle $(ARGS)
+
+docs: setup ## write docs/settings.md anew from the settings' own descriptions
+	$(BIN)/python -m tests.unit.repo.settings_page
+
+lock: setup ## resolve the lock files anew from pyproject.toml (needs uv: see the message)
+	@uv=$$(command -v $(BIN)/uv || command -v uv) || { \
+		echo "make lock needs uv on the PATH or in $(BIN): $(BIN)/pip install uv"; exit 1; }; \
+	resolve() { "$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links "$$@" pyproject.toml; }; \
+	resolve -o requirements.lock && resolve --extra dev -o requirements-dev.lock
+
+clean: ## remove .venv, caches and reports (not your data in .handfast)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info reports
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.requirements: requirements-dev.lock
+	@python=; for candidate in $(PYTHON) $(BIN)/python python3 python3.13 python3.12 python3.11; do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then \
+		echo "Handfast needs Python 3.11 or newer; python3 here is: $$(python3 --version 2>&1)."; \
+		echo "Install one, or say which to use: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; fi; \
+	if [ "$$python" != "$(BIN)/python" ]; then \
+		echo "building $(VENV) with $$($$python --version)"; $$python -m venv --clear $(VENV); fi
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.requirements pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
