@@ -1,0 +1,52 @@
+"""A bell: how a request waits for a state that something else brings about, in this process or another.
+
+Whoever changes a state rings its key; whoever waits looks again when it rings, and now and then besides,
+because the change may have come from elsewhere (another instance, a ring that came before a crash).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Bell:
+    """One bell for many keys. poll: the longest time between two looks, in seconds."""
+
+    def __init__(self, poll: float = 0.5) -> None:
+        self._poll = poll
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+
+    def ring(self, key: str) -> None:
+        """Wake whoever waits for key. Call it after the commit, in the event loop."""
+        for rung in self._waiting.pop(key, ()):
+            if not rung.done():
+                rung.set_result(None)
+
+    async def wait(self, key: str, until: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
+        """Return the first result of `until` that is not None, or None once `seconds` have passed.
+
+        It looks at least once, also when `seconds` is 0, and once more at the end.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            # Listening starts before the look, so that a ring in between is not missed.
+            rung: asyncio.Future[None] = loop.create_future()
+            self._waiting.setdefault(key, set()).add(rung)
+            try:
+                found = await until()
+                left = end - loop.time()
+                if found is not None or left <= 0:
+                    return found
+                await asyncio.wait((rung,), timeout=min(left, self._poll))
+            finally:
+                self._leave(key, rung)
+
+    def _leave(self, key: str, rung: asyncio.Future[None]) -> None:
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.discard(rung)
+            if not waiting:
+                del self._waiting[key]

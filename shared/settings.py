@@ -1,0 +1,136 @@
+"""Settings as one frozen value: environment variables with the prefix HANDFAST_, or the same names in `.env`.
+
+A program adds its own in `<program>/settings.py`. Every field says what it is and in which unit; its
+defaults are the ones that docs/settings.md lists.
+"""
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PORTS: Final = {"coordinator": 8886, "order": 8887, "stock": 8888, "payment": 8889}
+"""The programs and their ports, to which `port_offset` is added."""
+
+BROKER_PORT: Final = 9092
+
+
+class Settings(BaseSettings):
+    """What all programs have in common."""
+
+    model_config = SettingsConfigDict(env_prefix="HANDFAST_", env_file=".env", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(Path(".handfast"), description="Directory of the SQLite files and logs.")
+    port_offset: int = Field(0, ge=0, le=50_000, description="Number added to every port.")
+    host: str = Field("127.0.0.1", description="Address that the programs bind.")
+    kafka_bootstrap_servers: str | None = Field(
+        None,
+        description="Kafka brokers as host:port,host:port. Empty: the embedded broker at 127.0.0.1:9092 "
+        "plus the port offset.",
+    )
+
+    coordinator_url: str = Field(
+        default_factory=lambda known: _local_url("coordinator", known),
+        description="Base URL under which the coordinator is called.",
+    )
+    order_url: str = Field(
+        default_factory=lambda known: _local_url("order", known),
+        description="Base URL under which the order service is called.",
+    )
+    stock_url: str = Field(
+        default_factory=lambda known: _local_url("stock", known),
+        description="Base URL under which the stock service is called.",
+    )
+    payment_url: str = Field(
+        default_factory=lambda known: _local_url("payment", known),
+        description="Base URL under which the payment service is called.",
+    )
+    public_url: str | None = Field(
+        None,
+        description="Base URL that this program writes into the links it hands out. Empty: the URL under "
+        "which it is called.",
+    )
+
+    retry: str = Field(
+        "fixed:1s,3",
+        description="Back-off before a record is dead-lettered, for all topics: fixed:<pause>,<retries> or "
+        "exponential:<first>,<factor>,<cap>,<retries>, with +jitter at the end if wanted.",
+    )
+    retry_stock_adjustment: str | None = Field(None, description="The same for stock-adjustment alone.")
+    retry_payment_capture: str | None = Field(None, description="The same for payment-capture alone.")
+    retry_order_confirmation: str | None = Field(None, description="The same for order-confirmation alone.")
+    retry_tcc_outcomes: str | None = Field(None, description="The same for tcc-outcomes alone.")
+    reset_state_on_recovery_failure: bool = Field(
+        True,
+        description="Whether a record whose dead letter can't be kept starts its retries anew (else only "
+        "keeping the letter is tried again).",
+    )
+    partitions: int = Field(3, ge=1, le=1_000, description="Partitions of each topic that is created.")
+    replication_factor: int = Field(1, ge=1, le=32, description="Replicas of each topic that is created.")
+    fetch_max_wait_ms: int = Field(
+        10, ge=1, le=10_000, description="Longest wait of a fetch for new records, in milliseconds."
+    )
+    republish_seconds: float = Field(
+        10.0, gt=0, description="Pause before an unacknowledged message is published again, in seconds."
+    )
+    republish_max_seconds: float = Field(
+        300.0, gt=0, description="Longest such pause; it doubles each time, in seconds."
+    )
+
+    sweep_seconds: float = Field(1.0, gt=0, description="Pause between two sweeps, in seconds.")
+    skew_allowance_seconds: float = Field(
+        30.0, ge=0, description="How far the clocks of two machines may be apart, in seconds."
+    )
+    hold_seconds: int = Field(
+        600, ge=1, le=86_400, description="How long a hold lasts when nobody says, in seconds."
+    )
+
+    body_limit_bytes: int = Field(65_536, ge=1, description="Largest request body taken, in bytes.")
+    max_orders_in_flight: int = Field(
+        256, ge=1, description="Customers' new orders worked on at once; more are answered 503."
+    )
+    max_protocol_in_flight: int = Field(
+        1_024, ge=1, description="Protocol calls (TCC-* headers, inquiries) worked on at once."
+    )
+    max_other_in_flight: int = Field(512, ge=1, description="Other requests worked on at once.")
+    max_calls_in_flight: int = Field(256, ge=1, description="Outgoing HTTP connections at once.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level that is logged."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Log lines as JSON or as text; auto: text on a terminal, else JSON."
+    )
+
+    @property
+    def bootstrap(self) -> str:
+        """The Kafka brokers to connect to, as host:port,host:port."""
+        return self.kafka_bootstrap_servers or f"127.0.0.1:{BROKER_PORT + self.port_offset}"
+
+    def port(self, program: str) -> int:
+        """Return the port that a program (a key of PORTS) listens on."""
+        return PORTS[program] + self.port_offset
+
+    def url(self, program: str) -> str:
+        """Return the base URL under which a program is called, without a slash at its end."""
+        url: str = getattr(self, f"{program}_url")
+        return url.rstrip("/")
+
+    def own_url(self, program: str) -> str:
+        """Return the base URL for links that this program hands out, without a slash at its end."""
+        return (self.public_url or self.url(program)).rstrip("/")
+
+    def retry_for(self, topic: str) -> str:
+        """Return the back-off of a topic: its own (HANDFAST_RETRY_<TOPIC>) or that of all topics."""
+        own: str | None = getattr(self, "retry_" + topic.replace("-", "_"), None)
+        return own or self.retry
+
+
+def database_path(settings: Settings, name: str) -> Path:
+    """Return where a program's SQLite file lies."""
+    return settings.data_dir / f"{name}.db"
+
+
+def _local_url(program: str, known: dict[str, Any]) -> str:
+    return f"http://127.0.0.1:{PORTS[program] + known['port_offset']}"
