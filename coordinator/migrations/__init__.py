@@ -1,0 +1,1 @@
+"""The schema of coordinator, version by version; see `shared.migrations`."""

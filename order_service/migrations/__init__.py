@@ -1,0 +1,1 @@
+"""The schema of order, version by version; see `shared.migrations`."""

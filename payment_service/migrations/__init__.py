@@ -1,0 +1,1 @@
+"""The schema of payment, version by version; see `shared.migrations`."""

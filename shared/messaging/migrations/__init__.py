@@ -1,0 +1,1 @@
+"""The schema of messaging, version by version; see `shared.migrations`."""

@@ -1,0 +1,1 @@
+"""The schema of idempotency, version by version; see `shared.migrations`."""

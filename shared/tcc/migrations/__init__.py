@@ -1,0 +1,1 @@
+"""The schema of tcc, version by version; see `shared.migrations`."""

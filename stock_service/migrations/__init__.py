@@ -1,0 +1,1 @@
+"""The schema of stock, version by version; see `shared.migrations`."""
