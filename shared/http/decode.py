@@ -81,8 +81,6 @@ def refusal_of(found: list[tuple[tuple[Any, ...], str]]) -> Refused:
     told = "; ".join(": ".join(part for part in each.values() if part) for each in errors[:3])
     detail = f"{told}. Correct the request and send it again."
     return Refused("invalid-request", detail[:500], 422, errors=errors)
-        "invalid-request", f"{told}. Correct the request and send it again."[:500], 422, errors=errors
-    )
 
 
 def _printable(text: str) -> str:
@@ -98,12 +96,12 @@ def _empty(request: Request) -> Refused:
 
 def _check_exactness(body: bytes) -> None:
     try:
-        json.loads(body.decode(), object_pairs_hook=_each_name_once, parse_constant=_finite, parse_float=_finite)
+        json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite)
     except ValueError as error:
         raise refusal_of([((), str(error))]) from None
 
 
-def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         names = [name for name, _ in pairs]
