@@ -1,0 +1,5 @@
+"""The consumer runtime."""
+
+from shared.messaging.listener import Listener, Subject
+
+__all__ = ["Listener", "Subject"]

@@ -1,0 +1,303 @@
+"""Dead letters: records that could not be applied, kept in the failing service's own database.
+
+A letter is OPEN until its record is applied: by a replay (REPLAYING meanwhile) or because the record came
+again and went through; then it is SETTLED. At most one letter per topic and branch is unsettled; what can't
+be decoded counts by a hash of its bytes. A repeat raises the counters. Every replay leaves a line in the
+ledger.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Connection, Index, LargeBinary, delete, distinct, select, text, update
+from sqlmodel import Field, SQLModel
+
+from shared.clock import Millis
+from shared.database.port import insert_new, table_of
+from shared.errors import NotFound
+from shared.identity import NewId
+from shared.messaging.broker import Headers, Record
+from shared.messaging.failure import Failure
+from shared.messaging.listener import Subject
+from shared.messaging.outbox import decode_headers, encode_headers
+
+LETTER_ID_HEADER: Final = "handfast-letter-id"
+ATTEMPTS_HEADER: Final = "handfast-attempts"
+REPLAYS_HEADER: Final = "handfast-replays"
+OWN_HEADERS: Final = frozenset({LETTER_ID_HEADER, ATTEMPTS_HEADER, REPLAYS_HEADER})
+
+
+class LetterState(StrEnum):
+    OPEN = "OPEN"  # -> REPLAYING, SETTLED
+    REPLAYING = "REPLAYING"  # published again, not yet applied -> OPEN, SETTLED
+    SETTLED = "SETTLED"  # applied
+
+
+_UNSETTLED = text(f"state <> '{LetterState.SETTLED}'")
+
+
+class Letter(SQLModel, table=True):
+    """The failure table. Instants are milliseconds since the epoch."""
+
+    __tablename__ = "letter"
+    __table_args__ = (
+        Index(
+            "letter_unsettled",
+            "topic",
+            "subject",
+            unique=True,
+            sqlite_where=_UNSETTLED,
+            postgresql_where=_UNSETTLED,
+        ),
+        Index("letter_by_state", "state", "id"),
+        Index("letter_by_topic", "topic", "id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=64)
+    topic: str = Field(max_length=249)
+    subject: str = Field(max_length=80)  # branch:<id> or sha256:<hash>
+    branch_id: str | None = Field(default=None, max_length=64)
+    transaction_id: str | None = Field(default=None, max_length=64)
+    state: str = Field(max_length=10)
+    partition_number: int
+    record_offset: int = Field(sa_type=BigInteger)
+    timestamp: int = Field(sa_type=BigInteger)
+    timestamp_type: int
+    key: bytes | None = Field(default=None, sa_type=LargeBinary)
+    value: bytes | None = Field(default=None, sa_type=LargeBinary)
+    headers: bytes = Field(sa_type=LargeBinary)
+    exception_type: str = Field(max_length=500)
+    exception_cause: str = Field(max_length=500)
+    exception_message: str
+    stack_trace: str
+    attempts: int  # deliveries that failed, repeats and replays included
+    replays: int = 0
+    consumer_group: str = Field(max_length=249)
+    created_at: int = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class Replay(SQLModel, table=True):
+    """The ledger of replays: who had a letter published again, when and why."""
+
+    __tablename__ = "replay"
+
+    id: str = Field(primary_key=True, max_length=64)
+    letter_id: str = Field(max_length=64, index=True)
+    at: int = Field(sa_type=BigInteger)
+    who: str = Field(max_length=200)
+    why: str | None = Field(default=None, max_length=500)
+
+
+LETTER: Final = table_of(Letter)
+REPLAY: Final = table_of(Replay)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A letter as read."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp: Millis
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    failure: Failure
+    attempts: int
+    replays: int
+    state: LetterState
+    branch_id: str | None
+    transaction_id: str | None
+    consumer_group: str
+    created_at: Millis
+    updated_at: Millis
+
+
+def keep(
+    connection: Connection,
+    record: Record,
+    *,
+    subject: Subject | None,
+    failure: Failure,
+    attempts: int,
+    group: str,
+    now: Millis,
+    new_id: NewId,
+) -> DeadLetter:
+    """Keep a record that could not be applied: a new letter, or the unsettled one of its subject, open again.
+
+    subject: None where the record can't be decoded; attempts: deliveries that failed this time.
+    """
+    name = _subject_name(record, subject)
+    described = {
+        "exception_type": failure.type[:500],
+        "exception_cause": failure.cause[:500],
+        "exception_message": failure.message,
+        "stack_trace": failure.stack_trace,
+        "updated_at": now,
+    }
+    row = {
+        "id": new_id(),
+        "topic": record.topic,
+        "subject": name,
+        "branch_id": subject.branch_id if subject else None,
+        "transaction_id": subject.transaction_id if subject else None,
+        "state": LetterState.OPEN.value,
+        "partition_number": record.partition,
+        "record_offset": record.offset,
+        "timestamp": record.timestamp,
+        "timestamp_type": record.timestamp_type,
+        "key": record.key,
+        "value": record.value,
+        "headers": encode_headers(original_headers(record.headers)),
+        "attempts": attempts,
+        "replays": 0,
+        "consumer_group": group,
+        "created_at": now,
+        **described,
+    }
+    unsettled = (LETTER.c.topic == record.topic, LETTER.c.subject == name, _is_unsettled())
+    if not insert_new(connection, LETTER, row):
+        raised = {"state": LetterState.OPEN.value, "attempts": LETTER.c.attempts + attempts}
+        connection.execute(update(LETTER).where(*unsettled).values(**raised, **described))
+    return letter_of(connection.execute(select(LETTER).where(*unsettled)).one())
+
+
+def settle(connection: Connection, topic: str, branch_ids: Collection[str], now: Millis) -> int:
+    """Settle the letters of branches whose record was applied; return how many there were."""
+    if not branch_ids:
+        return 0
+    statement = update(LETTER).where(
+        LETTER.c.topic == topic,
+        LETTER.c.subject.in_([_branch_name(branch_id) for branch_id in branch_ids]),
+        _is_unsettled(),
+    )
+    return connection.execute(statement.values(state=LetterState.SETTLED.value, updated_at=now)).rowcount
+
+
+def settle_replayed(connection: Connection, letter_ids: Collection[str], now: Millis) -> int:
+    """Settle the letters whose replay was applied; return how many there were."""
+    if not letter_ids:
+        return 0
+    statement = update(LETTER).where(LETTER.c.id.in_(list(letter_ids)), _is_unsettled())
+    return connection.execute(statement.values(state=LetterState.SETTLED.value, updated_at=now)).rowcount
+
+
+def topics_with_letters(connection: Connection) -> frozenset[str]:
+    """Return the topics that have a letter which is not settled."""
+    return frozenset(connection.execute(select(distinct(LETTER.c.topic)).where(_is_unsettled())).scalars())
+
+
+def find(connection: Connection, letter_id: str, *, lock: bool = False) -> DeadLetter:
+    """Return a letter; raise NotFound where there is none. lock: hold its row until the commit."""
+    statement = select(LETTER).where(LETTER.c.id == letter_id)
+    row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no dead letter {letter_id}.", "unknown-letter")
+    return letter_of(row)
+
+
+def page(
+    connection: Connection, *, topic: str | None, state: LetterState | None, after: str | None, limit: int
+) -> list[DeadLetter]:
+    """Return up to `limit` letters in the order they were written, those after a letter's id."""
+    statement = select(LETTER).order_by(LETTER.c.id).limit(limit)
+    if topic is not None:
+        statement = statement.where(LETTER.c.topic == topic)
+    if state is not None:
+        statement = statement.where(LETTER.c.state == state.value)
+    if after is not None:
+        statement = statement.where(LETTER.c.id > after)
+    return [letter_of(row) for row in connection.execute(statement)]
+
+
+def waiting_replays(connection: Connection, before: Millis, most: int) -> list[DeadLetter]:
+    """Return letters in REPLAYING of which nothing was heard since `before`, oldest first."""
+    statement = (
+        select(LETTER)
+        .where(LETTER.c.state == LetterState.REPLAYING.value, LETTER.c.updated_at < before)
+        .order_by(LETTER.c.updated_at)
+        .limit(most)
+    )
+    return [letter_of(row) for row in connection.execute(statement)]
+
+
+def mark_replaying(connection: Connection, letter_id: str, replays: int, now: Millis) -> None:
+    """Note that a letter's record is on its way again."""
+    values = {"state": LetterState.REPLAYING.value, "replays": replays, "updated_at": now}
+    connection.execute(update(LETTER).where(LETTER.c.id == letter_id).values(**values))
+
+
+def prune(connection: Connection, settled_before: Millis, most: int = 1_000) -> int:
+    """Delete up to `most` letters settled before an instant, and their ledger; return how many went."""
+    old = (
+        select(LETTER.c.id)
+        .where(LETTER.c.state == LetterState.SETTLED.value, LETTER.c.updated_at < settled_before)
+        .order_by(LETTER.c.id)
+        .limit(most)
+    )
+    ids = list(connection.execute(old).scalars())
+    if ids:
+        connection.execute(delete(REPLAY).where(REPLAY.c.letter_id.in_(ids)))
+        connection.execute(delete(LETTER).where(LETTER.c.id.in_(ids)))
+    return len(ids)
+
+
+def original_headers(headers: Headers) -> Headers:
+    """Return a record's headers without those that a letter adds itself."""
+    return tuple((name, value) for name, value in headers if name not in OWN_HEADERS)
+
+
+def replayed_letters(records: Sequence[Record]) -> set[str]:
+    """Return the ids of the letters whose replays are among the records."""
+    marks = (record.header(LETTER_ID_HEADER) for record in records if record.headers)
+    return {mark.decode("utf-8", "replace") for mark in marks if mark is not None}
+
+
+def letter_of(row: Any) -> DeadLetter:
+    """Read a row of the letter table."""
+    return DeadLetter(
+        id=row.id,
+        topic=row.topic,
+        partition=row.partition_number,
+        offset=row.record_offset,
+        timestamp=row.timestamp,
+        timestamp_type=row.timestamp_type,
+        key=row.key,
+        value=row.value,
+        headers=decode_headers(row.headers),
+        failure=Failure(row.exception_type, row.exception_cause, row.exception_message, row.stack_trace),
+        attempts=row.attempts,
+        replays=row.replays,
+        state=LetterState(row.state),
+        branch_id=row.branch_id,
+        transaction_id=row.transaction_id,
+        consumer_group=row.consumer_group,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _is_unsettled() -> Any:
+    return LETTER.c.state != LetterState.SETTLED.value
+
+
+def _subject_name(record: Record, subject: Subject | None) -> str:
+    if subject is not None:
+        return _branch_name(subject.branch_id)
+    digest = hashlib.sha256()
+    for part in (record.key, record.value):
+        # Lengths keep (b"ab", b"c") apart from (b"a", b"bc"), and null apart from empty.
+        digest.update(b"-" if part is None else b"%d:" % len(part) + part)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _branch_name(branch_id: str) -> str:
+    return f"branch:{branch_id}"
