@@ -1,0 +1,107 @@
+"""Payment as a participant: a claim of money, and the rules that authorise, capture and void it.
+
+Every rule is one conditional update, so that what is checked and what is changed are one step.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, select, update
+
+from payment_service.domain import GUEST, MAX_MONEY, Funds, declined
+from payment_service.tables import ACCOUNT, CAPTURE
+from shared.http.model import Body, Maybe, Money
+from shared.identity import Id
+from shared.tcc.participant import Context, Participant
+
+
+class PaymentClaim(Body):
+    """What is to be paid, in minor units, and by whom."""
+
+    customer_id: Id = GUEST
+    order_id: Maybe[Id] = None
+    payment_amt: Money
+
+
+def authorise(connection: Connection, claim: PaymentClaim, context: Context) -> None:
+    """Hold the money; raises Refused `payment-declined` where the account hasn't enough or isn't there."""
+    if connection.execute(_AUTHORISE, _parameters(claim, context)).rowcount == 0:
+        funds = _funds(connection, claim.customer_id)
+        raise declined(claim.customer_id, claim.payment_amt, funds)
+
+
+def capture(connection: Connection, claim: PaymentClaim, context: Context) -> None:
+    """Take the held money for good, and remember the capture for its refunds."""
+    captured = connection.execute(_CAPTURE, _parameters(claim, context)).rowcount
+    assert captured == 1, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be captured"
+    row = {
+        "payment_id": context.branch_id,
+        "customer_id": claim.customer_id,
+        "order_id": claim.order_id,
+        "amount": claim.payment_amt,
+        "refunded": 0,
+        "captured_at": context.now,
+    }
+    connection.execute(_KEEP, row)
+
+
+def void(connection: Connection, claim: PaymentClaim, context: Context) -> None:
+    """Give the held money free."""
+    voided = connection.execute(_VOID, _parameters(claim, context)).rowcount
+    assert voided == 1, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be voided"
+
+
+def message_key(_branch_id: str, claim: PaymentClaim) -> str:
+    """Return the Kafka key of a claim's Confirm: its customer."""
+    return claim.customer_id
+
+
+def _funds(connection: Connection, customer_id: str) -> Funds | None:
+    row = connection.execute(_FUNDS, {"c": customer_id}).one_or_none()
+    return None if row is None else Funds(row.balance, row.held, row.captured, row.refunded)
+
+
+def _parameters(claim: PaymentClaim, context: Context) -> Mapping[str, Any]:
+    return {"c": claim.customer_id, "a": claim.payment_amt, "now": context.now}
+
+
+_A: Final[BindParameter[int]] = bindparam("a", type_=BigInteger())
+_OF_CUSTOMER: Final = ACCOUNT.c.customer_id == bindparam("c")
+_CHANGED: Final = {"version": ACCOUNT.c.version + 1, "updated_at": bindparam("now")}
+
+_FUNDS: Final = select(ACCOUNT).where(_OF_CUSTOMER)
+_AUTHORISE: Final = (
+    update(ACCOUNT)
+    .where(
+        _OF_CUSTOMER,
+        ACCOUNT.c.balance - ACCOUNT.c.held >= _A,
+        # A capture can't be refused any more, so its place in the count is taken here.
+        ACCOUNT.c.captured + ACCOUNT.c.held + _A <= MAX_MONEY,
+    )
+    .values(held=ACCOUNT.c.held + _A, **_CHANGED)
+)
+_CAPTURE: Final = (
+    update(ACCOUNT)
+    .where(_OF_CUSTOMER, ACCOUNT.c.held >= _A)
+    .values(
+        held=ACCOUNT.c.held - _A,
+        balance=ACCOUNT.c.balance - _A,
+        captured=ACCOUNT.c.captured + _A,
+        **_CHANGED,
+    )
+)
+_VOID: Final = (
+    update(ACCOUNT).where(_OF_CUSTOMER, ACCOUNT.c.held >= _A).values(held=ACCOUNT.c.held - _A, **_CHANGED)
+)
+_KEEP: Final = CAPTURE.insert()
+
+payment: Final = Participant(
+    name="payment",
+    collection="payments",
+    topic="payment-capture",
+    claim=PaymentClaim,
+    on_try=authorise,
+    on_confirm=capture,
+    on_cancel=void,
+    key=message_key,
+)

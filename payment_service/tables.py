@@ -1,0 +1,88 @@
+"""The payment service's tables. Instants are milliseconds since the epoch, money is in minor units."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Table
+from sqlmodel import Field, SQLModel
+
+from shared.database.port import table_of
+from shared.messaging.letters import LETTER, REPLAY
+from shared.messaging.outbox import OutboxRow
+from shared.tcc.fence import RESERVATION
+
+
+class Account(SQLModel, table=True):
+    """A customer's money, which only conditional updates touch. version: rises with every change."""
+
+    __tablename__ = "account"
+    __table_args__ = (
+        CheckConstraint("held >= 0 AND held <= balance", name="account_held"),
+        CheckConstraint("refunded >= 0 AND refunded <= captured", name="account_refunded"),
+    )
+
+    customer_id: str = Field(primary_key=True, max_length=64)
+    balance: int = Field(sa_type=BigInteger)
+    held: int = Field(sa_type=BigInteger)
+    captured: int = Field(sa_type=BigInteger)
+    refunded: int = Field(sa_type=BigInteger)
+    version: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class Deposit(SQLModel, table=True):
+    """A recorded change of a balance, other than by capture and refund. delta: negative for a withdrawal."""
+
+    __tablename__ = "deposit"
+    __table_args__ = (Index("deposit_by_customer", "customer_id", "id"),)
+
+    id: str = Field(primary_key=True, max_length=64)
+    customer_id: str = Field(max_length=64)
+    delta: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+
+
+class Capture(SQLModel, table=True):
+    """Captured money and what was refunded of it. It outlives the reservation that it came from."""
+
+    __tablename__ = "capture"
+    __table_args__ = (CheckConstraint("refunded >= 0 AND refunded <= amount", name="capture_refunded"),)
+
+    payment_id: str = Field(primary_key=True, max_length=64)
+    customer_id: str = Field(max_length=64)
+    order_id: str | None = Field(default=None, max_length=64)
+    amount: int = Field(sa_type=BigInteger)
+    refunded: int = Field(sa_type=BigInteger)
+    captured_at: int = Field(sa_type=BigInteger)
+
+
+class Refund(SQLModel, table=True):
+    """Money given back."""
+
+    __tablename__ = "refund"
+    __table_args__ = (Index("refund_by_payment", "payment_id", "id"),)
+
+    id: str = Field(primary_key=True, max_length=64)
+    payment_id: str = Field(max_length=64)
+    customer_id: str = Field(max_length=64)
+    amount: int = Field(sa_type=BigInteger)
+    reason: str = Field(max_length=200)
+    created_at: int = Field(sa_type=BigInteger)
+
+
+ACCOUNT: Final = table_of(Account)
+DEPOSIT: Final = table_of(Deposit)
+CAPTURE: Final = table_of(Capture)
+REFUND: Final = table_of(Refund)
+
+TABLES: Final[tuple[Table, ...]] = (
+    ACCOUNT,
+    DEPOSIT,
+    CAPTURE,
+    REFUND,
+    RESERVATION,
+    table_of(OutboxRow),
+    LETTER,
+    REPLAY,
+)
+"""Every table of this program's database."""
