@@ -1,0 +1,38 @@
+"""`handfast up` as the command line declares it."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from cli.console import printable
+from cli.options import DataDir, PortOffset, load_settings
+from cli.outcome import Usage
+from cli.up import run_up
+
+Ephemeral = Annotated[
+    bool, typer.Option(help="Use a temporary data directory, and remove it at the end.", show_default=False)
+]
+
+
+def up(data_dir: DataDir = None, port_offset: PortOffset = None, ephemeral: Ephemeral = False) -> None:
+    """Start the four services and the embedded broker; print `ready` once all are; Ctrl-C stops them."""
+    if ephemeral and data_dir is not None:
+        raise Usage("--ephemeral brings its own data directory: leave out --data-dir")
+    asyncio.run(run_up(load_settings(port_offset, data_dir), ephemeral=ephemeral, announce=Announcer().say))
+
+
+class Announcer:
+    """Prints each line at once, for as long as somebody reads them."""
+
+    def __init__(self) -> None:
+        self._heard = True
+
+    def say(self, line: str) -> None:
+        if not self._heard:
+            return
+        try:
+            print(printable(line), flush=True)
+        except OSError:
+            # Whoever started `up` stopped listening, which is no reason to stop the stack.
+            self._heard = False

