@@ -1,0 +1,329 @@
+"""The coordinator's REST interface: requests in, use cases called, views out."""
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+from fastapi import APIRouter, Query
+from pydantic import ConfigDict, Field
+from shared.http.paging import PageOf, Paging, page_of
+from shared.http.prefer import PREFER, wait_seconds
+from starlette.requests import Request
+from starlette.responses import Response
+
+from coordinator.coordinator import MOST_BRANCHES, BranchRequest, Coordinator, TransactionRequest
+from coordinator.participants import Registry
+from coordinator.transaction import (
+    TO_CONFIRM,
+    UNDECIDED,
+    Branch,
+    BranchState,
+    Mode,
+    State,
+    Transaction,
+    refusal_reason,
+)
+from shared.clock import Millis, iso
+from shared.errors import Refused, Unreachable
+from shared.http.answers import json_answer, no_content, problem_answer
+from shared.http.caller import Caller
+from shared.http.lean import LeanRoute
+from shared.http.model import Body, Maybe, View
+from shared.http.problems import declared
+from shared.identity import Id
+from shared.tcc import protocol
+from shared.telemetry import current_traceparent
+
+HEALTH_TIMEOUT = 1.0
+
+
+class BranchBody(Body):
+    """One participant's part."""
+
+    participant: Id
+    claim: dict[str, Any] = Field(description="What the participant is asked to hold, as its own API has it.")
+    key: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="Kafka key of the Confirm; left out: the branch id."
+    )
+
+
+class TransactionBody(Body):
+    """A transaction to begin."""
+
+    transaction_id: Id | None = None
+    mode: Literal["auto", "manual"] = "auto"
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    initiator: Id | None = Field(None, description="The participant whose branch is settled last.")
+    branches: Annotated[list[BranchBody], Field(min_length=1, max_length=MOST_BRANCHES)]
+
+
+class InquiryBody(Body):
+    """Who asks: with it, a branch that no longer counts is told to cancel."""
+
+    branch_id: Id | None = None
+
+
+class BranchView(View):
+    branch_id: str
+    participant: str
+    state: BranchState
+    attempts: int
+    last_error: str | None
+    dead_letter: Maybe[str] = None
+
+
+class TransactionView(View):
+    transaction_id: str
+    state: State
+    mode: Mode
+    deadline: str
+    attention: str | None
+    reason: Maybe[str] = None
+    initiator: Maybe[str] = None
+    branches: list[BranchView]
+    created_at: str
+    updated_at: str
+    decided_at: Maybe[str] = None
+
+
+class EventView(View):
+    """Something that happened, in the order in which it became durable. Further members depend on `event`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    at: str
+    event: str
+
+
+class TimelineView(View):
+    items: list[EventView]
+    next_cursor: str | None = None
+
+
+class InquiryView(View):
+    decision: Literal["confirm", "cancel", "wait"]
+    state: State
+    deadline: str
+    reason: Maybe[str] = None
+
+
+class ParticipantView(View):
+    name: str
+    url: str
+    confirm: str
+    health: Literal["up", "down"]
+    problem: Maybe[str] = None
+
+
+class ParticipantsView(View):
+    items: list[ParticipantView]
+    next_cursor: str | None = None
+
+
+def transaction_routes(coordinator: Coordinator, default_timeout: Millis) -> APIRouter:
+    """Return the routes to begin, show, inquire about and hurry a transaction."""
+    router = APIRouter(prefix="/api/v1", route_class=LeanRoute, tags=["transactions"])
+
+    @router.post(
+        "/transactions",
+        status_code=201,
+        response_model=TransactionView,
+        responses={200: {"model": TransactionView}, 202: {"model": TransactionView}, **declared(409)},
+        openapi_extra=PREFER,
+    )
+    async def begin_transaction(request: Request, body: TransactionBody) -> Response:
+        transaction, created = await coordinator.begin(_request(body, default_timeout))
+        if transaction.state is State.TRYING:
+            return _view(transaction, 202, {"retry-after": "1"})
+        transaction = await coordinator.wait_final(transaction, wait_seconds(request))
+        if not (transaction.state in TO_CONFIRM or transaction.state is State.TRIED):
+            return problem_answer(_cancelled(transaction))
+        location = {"location": f"/api/v1/transactions/{transaction.transaction_id}"}
+        return _view(transaction, 201 if created else 200, location)
+
+    @router.get("/transactions/{transaction_id}", response_model=TransactionView, openapi_extra=PREFER)
+    async def show_transaction(request: Request, transaction_id: Id) -> Response:
+        transaction = await coordinator.show(transaction_id)
+        return _view(await coordinator.wait_final(transaction, wait_seconds(request)))
+
+    @router.get("/transactions/{transaction_id}/events", response_model=TimelineView)
+    async def show_events(transaction_id: Id) -> Response:
+        return json_answer({"items": await coordinator.timeline(transaction_id), "nextCursor": None})
+
+    @router.post("/transactions/{transaction_id}/inquiries", response_model=InquiryView)
+    async def inquire(transaction_id: Id, body: InquiryBody | None = None) -> Response:
+        ruling = await coordinator.inquire(transaction_id, body.branch_id if body else None)
+        return json_answer(
+            InquiryView.model_construct(
+                decision=ruling.decision,
+                state=ruling.state,
+                deadline=iso(ruling.deadline),
+                reason=ruling.reason,
+            )
+        )
+
+    @router.post("/transactions/{transaction_id}/retries", status_code=202, response_model=TransactionView)
+    async def retry_transaction(transaction_id: Id) -> Response:
+        return _view(await coordinator.retry(transaction_id), 202)
+
+    return router
+
+
+def manual_routes(coordinator: Coordinator) -> APIRouter:
+    """Return the routes by which somebody else decides: add a branch, confirm, cancel."""
+    router = APIRouter(prefix="/api/v1", route_class=LeanRoute, tags=["transactions"])
+
+    @router.post(
+        "/transactions/{transaction_id}/branches",
+        status_code=201,
+        response_model=TransactionView,
+        responses={200: {"model": TransactionView}, 202: {"model": TransactionView}, **declared(409, 410)},
+    )
+    async def add_branch(transaction_id: Id, body: BranchBody) -> Response:
+        transaction, branch, opened = await coordinator.add(transaction_id, _branch(body))
+        if branch.state is BranchState.TRYING:
+            return _view(transaction, 202, {"retry-after": "1"})
+        if branch.state in (BranchState.CLOSED, BranchState.REFUSED):
+            return problem_answer(_refused(branch))
+        return _view(transaction, 201 if opened else 200)
+
+    @router.put(
+        "/transactions/{transaction_id}",
+        response_model=TransactionView,
+        responses=declared(409, 410),
+        openapi_extra=PREFER,
+    )
+    async def confirm_transaction(request: Request, transaction_id: Id) -> Response:
+        transaction = await coordinator.confirm(transaction_id)
+        return _view(await coordinator.wait_final(transaction, wait_seconds(request)))
+
+    @router.delete("/transactions/{transaction_id}", status_code=204, responses=declared(409))
+    async def cancel_transaction(request: Request, transaction_id: Id) -> Response:
+        reason = request.headers.get(protocol.REASON, "cancelled")
+        transaction = await coordinator.cancel(transaction_id, _slug(reason))
+        await coordinator.wait_final(transaction, wait_seconds(request))
+        return no_content()
+
+    return router
+
+
+def listing_routes(coordinator: Coordinator, registry: Registry, caller: Caller) -> APIRouter:
+    """Return the routes that list: transactions and participants."""
+    router = APIRouter(prefix="/api/v1", tags=["transactions"])
+
+    @router.get("/transactions", response_model=PageOf[TransactionView])
+    async def list_transactions(
+        paging: Paging, state: State | None = None, attention: Annotated[bool | None, Query()] = None
+    ) -> Response:
+        found = await coordinator.page(
+            state=state, attention=attention, after=paging.after, most=paging.limit + 1
+        )
+        return page_of([view_of(one) for one in found], paging, cursor=lambda one: one.transaction_id)
+
+    @router.get("/participants", response_model=ParticipantsView)
+    async def list_participants() -> Response:
+        return json_answer({"items": [await _health(one, caller) for one in registry], "nextCursor": None})
+
+    return router
+
+
+async def _health(participant: Any, caller: Caller) -> dict[str, Any]:
+    view = {
+        "name": participant.name,
+        "url": participant.collection,
+        "confirm": participant.confirm,
+        "health": "up",
+    }
+    try:
+        reply = await caller.call("GET", participant.health, timeout=HEALTH_TIMEOUT)
+    except Unreachable as error:
+        return {**view, "health": "down", "problem": error.detail}
+    if reply.status == 200:
+        return view
+    return {**view, "health": "down", "problem": f"{participant.health} answered {reply.status}"}
+
+
+def view_of(transaction: Transaction) -> TransactionView:
+    """Return how a transaction is shown."""
+    return TransactionView.model_construct(
+        transaction_id=transaction.transaction_id,
+        state=transaction.state,
+        mode=transaction.mode,
+        deadline=iso(transaction.deadline),
+        attention=transaction.attention,
+        reason=transaction.reason,
+        initiator=transaction.initiator,
+        branches=[_branch_view(branch) for branch in transaction.branches],
+        created_at=iso(transaction.created_at),
+        updated_at=iso(transaction.updated_at),
+        decided_at=None if transaction.decided_at is None else iso(transaction.decided_at),
+    )
+
+
+def _branch_view(branch: Branch) -> BranchView:
+    return BranchView.model_construct(
+        branch_id=branch.branch_id,
+        participant=branch.participant,
+        state=branch.state,
+        attempts=branch.attempts,
+        last_error=branch.last_error,
+        dead_letter=branch.dead_letter,
+    )
+
+
+def _view(transaction: Transaction, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return json_answer(view_of(transaction), status, headers)
+
+
+def _request(body: TransactionBody, default_timeout: Millis) -> TransactionRequest:
+    timeout = default_timeout if body.timeout_seconds is None else round(body.timeout_seconds * 1000)
+    return TransactionRequest(
+        transaction_id=body.transaction_id,
+        mode=Mode(body.mode),
+        timeout=max(timeout, 1),
+        initiator=body.initiator,
+        branches=[_branch(branch) for branch in body.branches],
+        body_hash=_hash(body),
+        traceparent=current_traceparent(),
+    )
+
+
+def _branch(body: BranchBody) -> BranchRequest:
+    return BranchRequest(body.participant, body.claim, body.key)
+
+
+def _hash(body: TransactionBody) -> str:
+    """Return what a repeat is compared by: the body as it was understood, without its id."""
+    return hashlib.sha256(pydantic_core.to_json(body, exclude={"transaction_id"})).hexdigest()
+
+
+def _slug(reason: str) -> str:
+    """Return a caller's reason as a slug that may stand in a header."""
+    return "".join(letter for letter in reason if letter.isascii() and (letter.isalnum() or letter in "-._"))[
+        :64
+    ] or ("cancelled")
+
+
+def _cancelled(transaction: Transaction) -> Refused:
+    assert transaction.state not in UNDECIDED
+    refusing = next((branch for branch in transaction.branches if branch.problem is not None), None)
+    if refusing is not None:
+        return _refused(refusing)
+    reason = transaction.reason or "transaction-cancelled"
+    detail = (
+        f"Transaction {transaction.transaction_id} was cancelled: {reason}. Nothing is kept; begin a new one."
+    )
+    return Refused(reason, detail, 409)
+
+
+def _refused(branch: Branch) -> Refused:
+    problem = dict(branch.problem or {})
+    detail = str(problem.get("detail") or branch.last_error or "It said no.")
+    return Refused(
+        refusal_reason(branch),
+        detail,
+        409,
+        branchId=branch.branch_id,
+        participant=branch.participant,
+        branchProblem=problem,
+    )

@@ -1,0 +1,179 @@
+"""Calling a participant: one request of the protocol, its answer sorted into done, refused or unknown.
+
+A Try is tried again for as long as the transaction can still be decided, at most for one burst; after that,
+and for Confirm and Cancel at once, it is the durable log that waits, not a coroutine.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import pydantic_core
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
+
+from coordinator.participants import Participant, Registry
+from coordinator.transaction import Answered, Branch, Call, Millis, Phase, Sort, Transaction
+from shared.clock import Clock, iso
+from shared.errors import Unreachable
+from shared.http.caller import Caller, Reply
+from shared.tcc import protocol
+
+BURST: Final = 10.0
+"""How long, in seconds, a coroutine keeps trying before it leaves the rest to the log."""
+
+_METHODS: Final = {Phase.TRY: "POST", Phase.CONFIRM: "PUT", Phase.CANCEL: "DELETE"}
+_LONGEST_ERROR: Final = 300
+
+
+class Attempts:
+    """What is noted of each attempt, for the timeline."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.events: list[dict[str, Any]] = []
+
+    def note(self, kind: str, **what: Any) -> None:
+        self.events.append({"at": iso(self._clock.now()), "event": kind, **what})
+
+    def take(self) -> list[dict[str, Any]]:
+        """Return what was noted since the last time this was asked."""
+        events, self.events = self.events, []
+        return events
+
+
+class ParticipantCaller:
+    """Sends the protocol's requests. Each participant has a bulkhead: a limit of calls in flight."""
+
+    def __init__(self, caller: Caller, registry: Registry, clock: Clock, randomness: random.Random) -> None:
+        self._caller = caller
+        self._registry = registry
+        self._clock = clock
+        self._randomness = randomness
+        self._bulkheads: dict[str, AbstractAsyncContextManager[None]] = {
+            one.name: asyncio.Semaphore(one.calls_in_flight) for one in registry
+        }
+
+    async def call(self, transaction: Transaction, call: Call, timeline: Attempts) -> Answered:
+        """Make the call; never raises for what the other side does or fails to do."""
+        participant = self._registry.find(call.branch.participant)
+        seconds = participant.timeout
+        if call.phase is Phase.TRY:
+            seconds = min(seconds, self._seconds_until(transaction.decidable_until))
+        answer = await self._attempt(transaction, call, participant, seconds, timeline)
+        if answer.sort is Sort.UNKNOWN and call.phase is Phase.TRY:
+            answer = await self._try_again(transaction, call, participant, timeline, answer)
+        return answer
+
+    async def _try_again(
+        self,
+        transaction: Transaction,
+        call: Call,
+        participant: Participant,
+        timeline: Attempts,
+        last: Answered,
+    ) -> Answered:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + min(BURST, self._seconds_until(transaction.decidable_until))
+        backing_off = wait_exponential(multiplier=0.05, max=1.0)
+
+        def jittered(state: RetryCallState) -> float:
+            return backing_off(state) * self._randomness.uniform(0.5, 1.0)
+
+        async def attempt() -> Answered:
+            seconds = min(participant.timeout, self._seconds_until(transaction.decidable_until))
+            return await self._attempt(transaction, call, participant, seconds, timeline)
+
+        attempts = last.attempts
+        await asyncio.sleep(0.05 * self._randomness.uniform(0.5, 1.0))
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda answer: answer.sort is Sort.UNKNOWN),
+            wait=jittered,
+            stop=lambda state: loop.time() + jittered(state) >= end,
+            sleep=asyncio.sleep,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else last,
+        )
+        if loop.time() < end:
+            last = await retrying(attempt)
+            attempts += int(retrying.statistics.get("attempt_number", 1))
+        return Answered(
+            call.phase, call.branch.branch_id, last.sort, last.problem, last.error, attempts, self._jitter()
+        )
+
+    async def _attempt(
+        self,
+        transaction: Transaction,
+        call: Call,
+        participant: Participant,
+        seconds: float,
+        timeline: Attempts,
+    ) -> Answered:
+        branch = call.branch
+        started = self._clock.now()
+        try:
+            async with self._bulkheads[participant.name]:
+                reply = await self._send(transaction, call, participant, seconds)
+        except Unreachable as error:
+            timeline.note("call", **_what(call), answer="none", error=error.detail)
+            return Answered(
+                call.phase,
+                branch.branch_id,
+                Sort.UNKNOWN,
+                error=error.detail[:_LONGEST_ERROR],
+                jitter=self._jitter(),
+            )
+        took = self._clock.now() - started
+        timeline.note("call", **_what(call), answer=reply.status, milliseconds=took)
+        return self._answered(call, reply)
+
+    async def _send(
+        self, transaction: Transaction, call: Call, participant: Participant, seconds: float
+    ) -> Reply:
+        branch = call.branch
+        headers = {protocol.TRANSACTION_ID: transaction.transaction_id, protocol.BRANCH_ID: branch.branch_id}
+        if transaction.traceparent is not None:
+            headers["traceparent"] = transaction.traceparent
+        url, body = participant.branch_url(branch.branch_id), None
+        if call.phase is Phase.TRY:
+            url = participant.collection
+            headers[protocol.DEADLINE] = iso(transaction.deadline)
+            headers["content-type"] = "application/json"
+            body = pydantic_core.to_json(branch.claim)
+        elif call.phase is Phase.CANCEL:
+            headers[protocol.REASON] = transaction.reason or "cancelled"
+        return await self._caller.call(
+            _METHODS[call.phase], url, headers=headers, body=body, timeout=max(seconds, 0.001)
+        )
+
+    def _answered(self, call: Call, reply: Reply) -> Answered:
+        sort = Sort(protocol.sort_answer(reply.status).value)
+        branch_id = call.branch.branch_id
+        if sort is Sort.DONE:
+            return Answered(call.phase, branch_id, sort)
+        problem = _problem(reply)
+        error = f"{reply.status} {problem.get('detail') or problem.get('title') or ''}".strip()
+        kept = problem if sort is Sort.REFUSED else None
+        return Answered(call.phase, branch_id, sort, kept, error[:_LONGEST_ERROR], jitter=self._jitter())
+
+    def _seconds_until(self, instant: Millis) -> float:
+        return max((instant - self._clock.now()) / 1000, 0.0)
+
+    def _jitter(self) -> float:
+        return self._randomness.uniform(0.5, 1.0)
+
+
+def _what(call: Call) -> dict[str, str]:
+    branch: Branch = call.branch
+    return {"phase": call.phase.value, "branchId": branch.branch_id, "participant": branch.participant}
+
+
+def _problem(reply: Reply) -> Mapping[str, Any]:
+    """Return the problem document of an answer, or one that stands for it where it carries none."""
+    try:
+        document = reply.json()
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        return {"type": "about:blank", "status": reply.status, **document}
+    return {"type": "about:blank", "title": f"HTTP {reply.status}", "status": reply.status}

@@ -1,0 +1,379 @@
+"""What can be asked of the coordinator: begin, add a branch, decide, inquire, hurry, show.
+
+Each of these is a pure change of a transaction, made durable by compare-and-set and followed by the driver's
+circle; nothing here calls a participant itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from coordinator import log
+from coordinator.driver import Driver
+from coordinator.log import Change, Event
+from coordinator.participants import Registry
+from coordinator.transaction import (
+    EXPIRED,
+    FINAL,
+    TO_CONFIRM,
+    UNDECIDED,
+    UNKNOWN_TRANSACTION,
+    Branch,
+    BranchState,
+    Millis,
+    Mode,
+    State,
+    Transaction,
+    add_branch,
+    decide,
+    hurry,
+)
+from shared.bell import Bell
+from shared.clock import Clock, iso
+from shared.database.port import Database
+from shared.errors import NotFound, Refused
+from shared.identity import NewId
+
+Decision = Literal["confirm", "cancel", "wait"]
+
+LONGEST_WAIT: Final = 15.0
+"""How long, in seconds, a request waits for a decision before it is answered "undecided"."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRequest:
+    """A branch as asked for. key: of its Confirm over Kafka; None: its branch id."""
+
+    participant: str
+    claim: Mapping[str, Any]
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRequest:
+    """A transaction as asked for. timeout: milliseconds; body_hash: what a repeat is compared by."""
+
+    transaction_id: str | None
+    mode: Mode
+    timeout: Millis
+    initiator: str | None
+    branches: Sequence[BranchRequest]
+    body_hash: str
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The answer to an inquiry. decision: confirm, cancel or wait."""
+
+    decision: Decision
+    state: State
+    deadline: Millis
+    reason: str | None
+
+
+class Coordinator:
+    """The coordinator's use cases over its log and its driver."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        driver: Driver,
+        registry: Registry,
+        clock: Clock,
+        new_id: NewId,
+        bell: Bell,
+    ) -> None:
+        self._database = database
+        self._driver = driver
+        self._registry = registry
+        self._clock = clock
+        self._new_id = new_id
+        self._bell = bell
+
+    async def begin(self, request: TransactionRequest) -> tuple[Transaction, bool]:
+        """Begin a transaction, or join the one that has its id; wait until it is decided (or TRIED).
+
+        Returns it, and whether this call created it. Raises Refused where the id belongs to another body or
+        was cancelled by an inquiry before anything was known of it.
+        """
+        transaction = self._new(request)
+        decided = await self._driver.begin(transaction)
+        if decided is not None:
+            return decided, True
+        found = await self.show(transaction.transaction_id)
+        if found.reason == UNKNOWN_TRANSACTION:
+            detail = "An inquiry cancelled this id before its transaction arrived. Begin under a new id."
+            raise Refused("transaction-cancelled", detail)
+        if found.body_hash != request.body_hash:
+            detail = "This transaction id belongs to a transaction with another body. Use an id of its own."
+            raise Refused("transaction-id-reused", detail, 422)
+        return await self.wait_decided(found), False
+
+    async def add(self, transaction_id: str, request: BranchRequest) -> tuple[Transaction, Branch, bool]:
+        """Open a branch on a TRIED manual transaction (or join the open one), and wait for its answer.
+
+        Returns the transaction, the branch as it stands, and whether this call opened it.
+        """
+        self._registry.find(request.participant)
+        branch = Branch(self._new_id(), request.participant, dict(request.claim), request.key)
+        joined: Branch | None = None
+
+        def open_branch(found: Transaction) -> Transaction:
+            nonlocal joined
+            joined = _joinable(found, branch)
+            if joined is not None:
+                return found
+            now = self._clock.now()
+            if now >= found.deadline:
+                return decide(found, State.CANCELLING, now, EXPIRED)
+            if len(found.branches) >= MOST_BRANCHES:
+                raise Refused(
+                    "too-many-branches", f"A transaction has at most {MOST_BRANCHES} branches.", 422
+                )
+            return add_branch(found, branch)
+
+        transaction = await self._change(transaction_id, open_branch)
+        wanted = joined or branch
+        if transaction.state not in UNDECIDED:
+            self._driver.drive_behind(transaction)
+            raise _too_late(transaction)
+        if joined is None:
+            transaction = await self._driver.drive(transaction)
+        transaction = await self._wait_branch(transaction, wanted.branch_id)
+        answered = transaction.branch(wanted.branch_id)
+        assert answered is not None, f"branch {wanted.branch_id} has vanished"
+        return transaction, answered, joined is None
+
+    async def confirm(self, transaction_id: str) -> Transaction:
+        """Decide to confirm a TRIED manual transaction; a repeat finds it decided."""
+
+        def change(found: Transaction) -> Transaction:
+            now = self._clock.now()
+            if found.state in TO_CONFIRM:
+                return found
+            _must_be_manual(found)
+            if found.state in UNDECIDED and now > found.decidable_until:
+                return found if now < found.deadline else decide(found, State.CANCELLING, now, EXPIRED)
+            if found.state is State.TRYING:
+                detail = "A branch has not answered yet. Ask for the transaction and decide once it is TRIED."
+                raise Refused("transaction-not-tried", detail)
+            return decide(found, State.CONFIRMING, now) if found.state is State.TRIED else found
+
+        transaction = await self._change(transaction_id, change)
+        self._follow_up(transaction)
+        if transaction.state not in TO_CONFIRM:
+            raise _too_late(transaction)
+        return transaction
+
+    async def cancel(self, transaction_id: str, reason: str) -> Transaction:
+        """Decide to cancel an undecided manual transaction; a repeat finds it decided."""
+
+        def change(found: Transaction) -> Transaction:
+            if found.state in TO_CONFIRM:
+                raise Refused("transaction-confirmed", "The decision was to confirm, and it never changes.")
+            if found.state not in UNDECIDED:
+                return found
+            _must_be_manual(found)
+            now = self._clock.now()
+            return decide(found, State.CANCELLING, now, EXPIRED if now >= found.deadline else reason)
+
+        transaction = await self._change(transaction_id, change)
+        self._follow_up(transaction)
+        return transaction
+
+    async def inquire(self, transaction_id: str, branch_id: str | None) -> Ruling:
+        """Say what was decided. Where nothing was, and time is up or the id unknown, cancel is decided now.
+
+        A branch that was closed, or that the transaction never had, is told to cancel all the same.
+        """
+        now = self._clock.now()
+        found = await self._database.read(lambda connection: log.read(connection, transaction_id))
+        if found is None:
+            found = await self._cancel_unknown(transaction_id)
+        if found.state in UNDECIDED and now >= found.deadline:
+            found = await self._change(transaction_id, lambda one: _expire(one, self._clock.now()))
+            self._follow_up(found)
+        if branch_id is not None and not _counts(found, branch_id):
+            return Ruling("cancel", found.state, found.deadline, "branch-closed")
+        return Ruling(_decision(found), found.state, found.deadline, found.reason)
+
+    async def retry(self, transaction_id: str) -> Transaction:
+        """Drive it now, whatever its back-off says."""
+        transaction = await self._driver.change(
+            transaction_id, lambda found: hurry(found, self._clock.now()), kind="retry"
+        )
+        self._follow_up(transaction)
+        return transaction
+
+    async def show(self, transaction_id: str) -> Transaction:
+        found = await self._database.read(lambda connection: log.read(connection, transaction_id))
+        if found is None:
+            raise NotFound(f"There is no transaction {transaction_id}.", "unknown-transaction")
+        return found
+
+    async def page(
+        self, *, state: State | None, attention: bool | None, after: str | None, most: int
+    ) -> list[Transaction]:
+        return await self._database.read(
+            lambda connection: log.page(connection, state=state, attention=attention, after=after, most=most)
+        )
+
+    async def timeline(self, transaction_id: str) -> list[Event]:
+        await self.show(transaction_id)
+        return await self._database.read(lambda connection: log.timeline(connection, transaction_id))
+
+    async def wait_decided(self, transaction: Transaction, seconds: float = LONGEST_WAIT) -> Transaction:
+        """Return the transaction once it is decided (or TRIED), or as it is when the time is up."""
+        if _decided(transaction):
+            return transaction
+        return await self._wait(transaction, _decided, seconds)
+
+    async def wait_final(self, transaction: Transaction, seconds: float) -> Transaction:
+        """Return the transaction once every participant is settled, or as it is when the time is up."""
+        if transaction.state in FINAL or seconds <= 0:
+            return transaction
+        return await self._wait(transaction, lambda one: one.state in FINAL, seconds)
+
+    async def _wait_branch(self, transaction: Transaction, branch_id: str) -> Transaction:
+        def answered(one: Transaction) -> bool:
+            branch = one.branch(branch_id)
+            return branch is None or branch.state is not BranchState.TRYING
+
+        if answered(transaction):
+            return transaction
+        return await self._wait(transaction, answered, LONGEST_WAIT)
+
+    async def _wait(self, transaction: Transaction, until: Any, seconds: float) -> Transaction:
+        async def look() -> Transaction | None:
+            found = await self.show(transaction.transaction_id)
+            return found if until(found) else None
+
+        found = await self._bell.wait(transaction.transaction_id, look, seconds)
+        return found or await self.show(transaction.transaction_id)
+
+    async def _change(self, transaction_id: str, change: Any) -> Transaction:
+        try:
+            return await self._driver.change(transaction_id, change)
+        except KeyError:
+            raise NotFound(f"There is no transaction {transaction_id}.", "unknown-transaction") from None
+
+    def _follow_up(self, transaction: Transaction) -> None:
+        if transaction.state not in FINAL:
+            self._driver.drive_behind(transaction)
+
+    async def _cancel_unknown(self, transaction_id: str) -> Transaction:
+        """Make the answer durable before it is given: a transaction that comes later is refused."""
+        now = self._clock.now()
+        tombstone = Transaction(
+            transaction_id=transaction_id,
+            mode=Mode.AUTO,
+            state=State.CANCELLED,
+            timeout=0,
+            deadline=now,
+            initiator=None,
+            branches=(),
+            body_hash="",
+            created_at=now,
+            updated_at=now,
+            reason=UNKNOWN_TRANSACTION,
+            decided_at=now,
+        )
+        event = {
+            "at": iso(now),
+            "event": "state",
+            "state": tombstone.state.value,
+            "reason": UNKNOWN_TRANSACTION,
+        }
+        taken = await self._database.write(
+            lambda connection: log.create(connection, Change(tombstone, events=[event]))
+        )
+        return taken or tombstone
+
+    def _new(self, request: TransactionRequest) -> Transaction:
+        names = [branch.participant for branch in request.branches]
+        for name in names:
+            self._registry.find(name)
+        if len(set(names)) != len(names):
+            detail = "Each participant has one branch; put what you want of it into one claim."
+            raise Refused("invalid-request", detail, 422)
+        if request.initiator is not None and request.initiator not in names:
+            raise Refused(
+                "invalid-request", "The initiator must be the participant of one of the branches.", 422
+            )
+        now = self._clock.now()
+        return Transaction(
+            transaction_id=request.transaction_id or self._new_id(),
+            mode=request.mode,
+            state=State.TRYING,
+            timeout=request.timeout,
+            deadline=now + request.timeout,
+            initiator=request.initiator,
+            branches=tuple(
+                Branch(self._new_id(), branch.participant, dict(branch.claim), branch.key)
+                for branch in request.branches
+            ),
+            body_hash=request.body_hash,
+            created_at=now,
+            updated_at=now,
+            traceparent=request.traceparent,
+        )
+
+
+MOST_BRANCHES: Final = 20
+
+
+def _decided(transaction: Transaction) -> bool:
+    return transaction.state is not State.TRYING
+
+
+def _expire(transaction: Transaction, now: Millis) -> Transaction:
+    """Decide to cancel where nothing is decided and the time is up."""
+    if transaction.state in UNDECIDED and now >= transaction.deadline:
+        return decide(transaction, State.CANCELLING, now, EXPIRED)
+    return transaction
+
+
+def _decision(transaction: Transaction) -> Decision:
+    if transaction.state in UNDECIDED:
+        return "wait"
+    return "confirm" if transaction.state in TO_CONFIRM else "cancel"
+
+
+def _counts(transaction: Transaction, branch_id: str) -> bool:
+    branch = transaction.branch(branch_id)
+    return branch is not None and branch.state is not BranchState.CLOSED
+
+
+def _joinable(transaction: Transaction, wanted: Branch) -> Branch | None:
+    """Return the open branch that a request joins, None where it may open one; raise where it may not."""
+    _must_be_manual(transaction)
+    if transaction.state not in UNDECIDED:
+        raise _too_late(transaction)
+    standing = transaction.open_branch_of(wanted.participant)
+    if standing is not None:
+        if standing.claim != wanted.claim:
+            detail = f"{wanted.participant} has an open branch with another claim; at most one may be open."
+            raise Refused("branch-open", detail)
+        return standing
+    if transaction.state is State.TRYING:
+        detail = "Another branch has not answered yet. Add this one once the transaction is TRIED."
+        raise Refused("transaction-not-tried", detail)
+    return None
+
+
+def _must_be_manual(transaction: Transaction) -> None:
+    if transaction.mode is not Mode.MANUAL:
+        detail = (
+            "The coordinator decides this transaction itself; only manual ones take branches and decisions."
+        )
+        raise Refused("transaction-not-manual", detail)
+
+
+def _too_late(transaction: Transaction) -> Refused:
+    if transaction.state in TO_CONFIRM:
+        return Refused("transaction-confirmed", "The decision was to confirm, and it never changes.")
+    if transaction.state in UNDECIDED or transaction.reason == EXPIRED:
+        return Refused(EXPIRED, "Its deadline has passed, so it is cancelled. Begin a new one.", 410)
+    return Refused("transaction-cancelled", "The decision was to cancel, and it never changes.")

@@ -1,0 +1,213 @@
+"""The durable log: transactions read from and written to their rows, each change a compare-and-set.
+
+`save` is where decisions are made: it writes the new version only over the one that was read, and in the
+same commit the Confirms to publish and what happened meanwhile. Whoever comes second gets Stale, reads again
+and finds out what was decided.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+import pydantic_core
+from sqlalchemy import Connection, Select, and_, bindparam, insert, select, update
+
+from coordinator.tables import TIMELINE, TRANSACTION
+from coordinator.transaction import Branch, BranchState, Mode, State, Transaction, wake_at
+from shared.clock import Millis
+from shared.database.port import insert_new
+from shared.errors import Transient
+from shared.messaging.broker import Message
+from shared.messaging.outbox import Outbox
+
+Event = Mapping[str, Any]
+
+_BY_ID: Final = select(TRANSACTION).where(TRANSACTION.c.id == bindparam("wanted"))
+_BY_IDS: Final = select(TRANSACTION).where(TRANSACTION.c.id.in_(bindparam("wanted", expanding=True)))
+_CHANGING: Final = (
+    "state",
+    "branches",
+    "reason",
+    "attention",
+    "version",
+    "due_at",
+    "decided_at",
+    "updated_at",
+)
+_REPLACE: Final = (
+    update(TRANSACTION)
+    .where(TRANSACTION.c.id == bindparam("wanted"), TRANSACTION.c.version == bindparam("read_version"))
+    .values({name: bindparam(f"new_{name}") for name in _CHANGING})
+)
+_ADD_EVENTS: Final = insert(TIMELINE)
+_EVENTS: Final = (
+    select(TIMELINE.c.events).where(TIMELINE.c.transaction_id == bindparam("wanted")).order_by(TIMELINE.c.id)
+)
+_DUE: Final = (
+    select(TRANSACTION.c.id, TRANSACTION.c.due_at)
+    .where(TRANSACTION.c.due_at <= bindparam("until"))
+    .order_by(TRANSACTION.c.due_at)
+    .limit(bindparam("most"))
+)
+_LEASE: Final = (
+    update(TRANSACTION)
+    .where(TRANSACTION.c.id == bindparam("wanted"), TRANSACTION.c.due_at == bindparam("read_due"))
+    .values(due_at=bindparam("until"))
+)
+
+
+class Stale(Transient):
+    """Somebody else changed the transaction meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new version of a transaction, the Confirms to publish with it, and what happened since the last.
+
+    due_at: when to look again; given to hold it back while somebody is at work on it.
+    """
+
+    transaction: Transaction
+    messages: Sequence[Message] = ()
+    events: Sequence[Event] = ()
+    due_at: Millis | None = None
+
+
+def create(connection: Connection, change: Change) -> Transaction | None:
+    """Write a new transaction; return the one that has the id already, if there is one."""
+    created = change.transaction
+    if insert_new(connection, TRANSACTION, _row(created, change.due_at)):
+        _add_events(connection, [change])
+        return None
+    return read(connection, created.transaction_id)
+
+
+def read(connection: Connection, transaction_id: str) -> Transaction | None:
+    row = connection.execute(_BY_ID, {"wanted": transaction_id}).one_or_none()
+    return None if row is None else _transaction(row)
+
+
+def read_many(connection: Connection, transaction_ids: Iterable[str]) -> dict[str, Transaction]:
+    rows = connection.execute(_BY_IDS, {"wanted": list(transaction_ids)})
+    found = (_transaction(row) for row in rows)
+    return {transaction.transaction_id: transaction for transaction in found}
+
+
+def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now: Millis) -> list[Transaction]:
+    """Write new versions over those that were read, with their messages and events; raise Stale otherwise."""
+    saved = []
+    for change in changes:
+        read_version = change.transaction.version
+        next_one = replace(change.transaction, version=read_version + 1, updated_at=now)
+        row = _row(next_one, change.due_at)
+        parameters: dict[str, Any] = {f"new_{name}": row[name] for name in _CHANGING}
+        parameters |= {"wanted": next_one.transaction_id, "read_version": read_version}
+        if connection.execute(_REPLACE, parameters).rowcount != 1:
+            raise Stale(f"Transaction {next_one.transaction_id} was changed by somebody else meanwhile.")
+        saved.append(next_one)
+    outbox.add(connection, [message for change in changes for message in change.messages])
+    _add_events(connection, changes)
+    return saved
+
+
+def lease_due(connection: Connection, now: Millis, until: Millis, most: int) -> list[Transaction]:
+    """Take up to `most` transactions that are due, and hold them back from others until `until`."""
+    taken = []
+    for transaction_id, due_at in connection.execute(_DUE, {"until": now, "most": most}).all():
+        parameters = {"wanted": transaction_id, "read_due": due_at, "until": until}
+        if connection.execute(_LEASE, parameters).rowcount == 1:
+            taken.append(transaction_id)
+    found = read_many(connection, taken)
+    return [found[transaction_id] for transaction_id in taken]
+
+
+def anything_due(connection: Connection, now: Millis) -> bool:
+    return connection.execute(_DUE, {"until": now, "most": 1}).first() is not None
+
+
+def timeline(connection: Connection, transaction_id: str) -> list[Event]:
+    """Return every event of a transaction in the order in which they became durable."""
+    rows = connection.execute(_EVENTS, {"wanted": transaction_id}).scalars()
+    return [event for events in rows for event in pydantic_core.from_json(events)]
+
+
+def page(
+    connection: Connection, *, state: State | None, attention: bool | None, after: str | None, most: int
+) -> list[Transaction]:
+    """Return transactions in the order of their ids, filtered."""
+    conditions = []
+    if state is not None:
+        conditions.append(TRANSACTION.c.state == state.value)
+    if attention is not None:
+        flag = TRANSACTION.c.attention
+        conditions.append(flag.is_not(None) if attention else flag.is_(None))
+    if after is not None:
+        conditions.append(TRANSACTION.c.id > after)
+    statement: Select[Any] = select(TRANSACTION).where(and_(True, *conditions))
+    rows = connection.execute(statement.order_by(TRANSACTION.c.id).limit(most))
+    return [_transaction(row) for row in rows]
+
+
+def _add_events(connection: Connection, changes: Sequence[Change]) -> None:
+    rows = [
+        {
+            "transaction_id": change.transaction.transaction_id,
+            "events": pydantic_core.to_json(list(change.events)).decode(),
+        }
+        for change in changes
+        if change.events
+    ]
+    if rows:
+        connection.execute(_ADD_EVENTS, rows)
+
+
+def _row(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
+    return {
+        "id": one.transaction_id,
+        "state": one.state.value,
+        "mode": one.mode.value,
+        "initiator": one.initiator,
+        "timeout": one.timeout,
+        "deadline": one.deadline,
+        "branches": pydantic_core.to_json([_branch_document(branch) for branch in one.branches]).decode(),
+        "body_hash": one.body_hash,
+        "reason": one.reason,
+        "attention": one.attention,
+        "version": one.version,
+        "due_at": due_at if due_at is not None else wake_at(one),
+        "decided_at": one.decided_at,
+        "traceparent": one.traceparent,
+        "created_at": one.created_at,
+        "updated_at": one.updated_at,
+    }
+
+
+_BRANCH_FIELDS: Final = tuple(field.name for field in fields(Branch))
+
+
+def _branch_document(branch: Branch) -> dict[str, Any]:
+    return {name: getattr(branch, name) for name in _BRANCH_FIELDS}
+
+
+def _transaction(row: Any) -> Transaction:
+    branches = tuple(
+        Branch(**{**document, "state": BranchState(document["state"])})
+        for document in pydantic_core.from_json(row.branches)
+    )
+    return Transaction(
+        transaction_id=row.id,
+        mode=Mode(row.mode),
+        state=State(row.state),
+        timeout=row.timeout,
+        deadline=row.deadline,
+        initiator=row.initiator,
+        branches=branches,
+        body_hash=row.body_hash,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        version=row.version,
+        reason=row.reason,
+        attention=row.attention,
+        decided_at=row.decided_at,
+        traceparent=row.traceparent,
+    )

@@ -1,0 +1,133 @@
+"""The coordinator's Kafka door: what participants report about the Confirms that were published."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from coordinator import log
+from coordinator.caller import Attempts
+from coordinator.driver import Driver
+from coordinator.log import Change, Stale
+from coordinator.transaction import DeadLettered, Fact, Policy, Settled, Transaction, calls, learn
+from shared.bell import Bell
+from shared.clock import Clock
+from shared.database.port import Database
+from shared.errors import HandfastError
+from shared.messaging.broker import Record
+from shared.messaging.consumer import Listener, Subject
+from shared.messaging.outbox import Outbox
+from shared.messaging.retry import Retry
+from shared.tcc.confirmations import Outcome, read_outcome
+
+TOPIC = "tcc-outcomes"
+
+
+class UnknownTransaction(HandfastError):
+    """The outcome names a transaction that this coordinator never had."""
+
+
+class Outcomes:
+    """Takes outcomes into the log, a batch in one commit, and with them what follows."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        outbox: Outbox,
+        driver: Driver,
+        policy: Policy,
+        clock: Clock,
+        bell: Bell,
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._driver = driver
+        self._policy = policy
+        self._clock = clock
+        self._bell = bell
+
+    async def handle(self, records: Sequence[Record]) -> Sequence[Exception | None]:
+        """Take in a batch; return for each record what was wrong with it, or None."""
+        verdicts: list[Exception | None] = [None] * len(records)
+        outcomes: list[tuple[int, Outcome]] = []
+        for index, record in enumerate(records):
+            try:
+                outcomes.append((index, read_outcome(record)))
+            except HandfastError as error:
+                verdicts[index] = error
+        if outcomes:
+            await self._take_in(outcomes, verdicts)
+        return verdicts
+
+    async def _take_in(self, outcomes: list[tuple[int, Outcome]], verdicts: list[Exception | None]) -> None:
+        def work(connection: Connection) -> tuple[list[Transaction], frozenset[str]]:
+            return self._apply(connection, [outcome for _, outcome in outcomes])
+
+        try:
+            saved, unknown = await self._database.write(work)
+        except Stale as stale:
+            for index, _ in outcomes:
+                verdicts[index] = stale
+            return
+        for index, outcome in outcomes:
+            if outcome.transaction_id in unknown:
+                verdicts[index] = UnknownTransaction(f"There is no transaction {outcome.transaction_id}.")
+        now = self._clock.now()
+        for transaction in saved:
+            self._bell.ring(transaction.transaction_id)
+            if calls(transaction, now, self._policy):
+                self._driver.drive_behind(transaction)
+
+    def _apply(
+        self, connection: Connection, outcomes: Sequence[Outcome]
+    ) -> tuple[list[Transaction], frozenset[str]]:
+        now = self._clock.now()
+        found = log.read_many(connection, {outcome.transaction_id for outcome in outcomes})
+        timelines: dict[str, Attempts] = {}
+        changed = dict(found)
+        for outcome in outcomes:
+            transaction = changed.get(outcome.transaction_id)
+            if transaction is None:
+                continue
+            learned = learn(transaction, _fact(outcome), now, self._policy)
+            if learned is not transaction:
+                timeline = timelines.setdefault(outcome.transaction_id, Attempts(self._clock))
+                timeline.note("outcome", **_what(transaction, outcome))
+                changed[outcome.transaction_id] = learned
+        changes = []
+        for transaction_id, timeline in timelines.items():
+            after, messages = self._driver.advanced(found[transaction_id], changed[transaction_id], timeline)
+            changes.append(Change(after, messages, timeline.take()))
+        saved = log.save(connection, self._outbox, changes, now)
+        return saved, frozenset(one.transaction_id for one in outcomes) - found.keys()
+
+
+def outcome_listener(outcomes: Outcomes, retry: Retry) -> Listener:
+    """Return the listener that brings tcc-outcomes to this door."""
+    return Listener(
+        topic=TOPIC,
+        handle=outcomes.handle,
+        subject=_subject,
+        on_dead_letter=lambda _connection, _record, _letter: None,
+        is_fatal=lambda error: not isinstance(error, Stale),
+        retry=retry,
+    )
+
+
+def _subject(record: Record) -> Subject:
+    outcome = read_outcome(record)
+    return Subject(outcome.branch_id, outcome.transaction_id)
+
+
+def _fact(outcome: Outcome) -> Fact:
+    if outcome.outcome == "confirmed":
+        return Settled(outcome.branch_id)
+    return DeadLettered(outcome.branch_id, outcome.reason or "no reason given")
+
+
+def _what(transaction: Transaction, outcome: Outcome) -> dict[str, Any]:
+    branch = transaction.branch(outcome.branch_id)
+    participant = branch.participant if branch else None
+    reason = {"reason": outcome.reason} if outcome.reason else {}
+    return {"outcome": outcome.outcome, "branchId": outcome.branch_id, "participant": participant, **reason}

@@ -1,0 +1,417 @@
+"""A transaction as a value, and the rules by which it moves. Pure: no clock, no database, no network.
+
+    advance(transaction, now, policy)  takes every step that needs nobody else: decisions, publications, ends
+    calls(transaction, now, policy)    says which participants have to be called next
+    learn(transaction, fact, now)      takes in what an answer, an outcome or an operator said
+
+A driver turns the three in a circle and commits between them; recovery after a crash is the same circle.
+
+States and their edges (a decision never changes):
+
+    TRYING -> TRIED (manual), CONFIRMING, CANCELLING
+    TRIED -> TRYING (a branch is added), CONFIRMING, CANCELLING
+    CONFIRMING -> CONFIRMED
+    CANCELLING -> CANCELLED
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+Millis = int
+
+
+class State(StrEnum):
+    TRYING = "TRYING"
+    TRIED = "TRIED"
+    CONFIRMING = "CONFIRMING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+
+
+class BranchState(StrEnum):
+    TRYING = "TRYING"  # its Try is to be sent, or its answer is unknown
+    TRIED = "TRIED"
+    REFUSED = "REFUSED"  # it said no, and so the transaction is cancelled
+    CLOSED = "CLOSED"  # it was added, said no, and no longer counts
+    CONFIRMING = "CONFIRMING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+
+
+class Mode(StrEnum):
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class Phase(StrEnum):
+    TRY = "try"
+    CONFIRM = "confirm"
+    CANCEL = "cancel"
+
+
+UNDECIDED: Final = frozenset({State.TRYING, State.TRIED})
+FINAL: Final = frozenset({State.CONFIRMED, State.CANCELLED})
+TO_CONFIRM: Final = frozenset({State.CONFIRMING, State.CONFIRMED})
+
+EXPIRED: Final = "transaction-expired"
+UNKNOWN_TRANSACTION: Final = "transaction-unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One participant's part.
+
+    attempts: calls or publications made in the branch's present state; due_at: when the next may be made;
+    added: joined a TRIED transaction later; dead_letter: why its Confirm could not be applied, while its
+    letter is open; conflict: with what it refuses a decision that stands; problem: the document with which
+    it refused its Try.
+    """
+
+    branch_id: str
+    participant: str
+    claim: Mapping[str, Any]
+    key: str | None = None
+    state: BranchState = BranchState.TRYING
+    attempts: int = 0
+    due_at: Millis = 0
+    last_error: str | None = None
+    dead_letter: str | None = None
+    conflict: str | None = None
+    problem: Mapping[str, Any] | None = None
+    added: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One business action over several participants.
+
+    deadline: the instant after which it can no longer be confirmed; timeout: the span it was given, in ms;
+    version: counts the commits, and every commit compares it; attention: why a person should look;
+    traceparent: the W3C trace context of the request that began it.
+    """
+
+    transaction_id: str
+    mode: Mode
+    state: State
+    timeout: Millis
+    deadline: Millis
+    initiator: str | None
+    branches: tuple[Branch, ...]
+    body_hash: str
+    created_at: Millis
+    updated_at: Millis
+    version: int = 0
+    reason: str | None = None
+    attention: str | None = None
+    decided_at: Millis | None = None
+    traceparent: str | None = None
+
+    def branch(self, branch_id: str) -> Branch | None:
+        return next((branch for branch in self.branches if branch.branch_id == branch_id), None)
+
+    def open_branch_of(self, participant: str) -> Branch | None:
+        """Return the branch of that participant that counts for the decision, if there is one."""
+        return next((one for one in self.open_branches if one.participant == participant), None)
+
+    @property
+    def open_branches(self) -> tuple[Branch, ...]:
+        return tuple(branch for branch in self.branches if branch.state is not BranchState.CLOSED)
+
+    @property
+    def refusal(self) -> Branch | None:
+        """The first branch that said no."""
+        return next((branch for branch in self.branches if branch.state is BranchState.REFUSED), None)
+
+    @property
+    def margin(self) -> Millis:
+        """How long before the deadline the decision must have fallen: a tenth, at most a second."""
+        return min(self.timeout // 10, 1_000)
+
+    @property
+    def decidable_until(self) -> Millis:
+        return self.deadline - self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How the coordinator was set up, as far as the rules need it. Spans are milliseconds.
+
+    published: the participants whose Confirms travel over Kafka; the others are called.
+    """
+
+    published: frozenset[str]
+    republish: Millis = 10_000
+    republish_cap: Millis = 300_000
+    retry: Millis = 100
+    retry_cap: Millis = 30_000
+    attention_after: Millis = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that is due."""
+
+    phase: Phase
+    branch: Branch
+
+
+class Sort(StrEnum):
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How a call ended. problem: the refusal's document; error: why it is unknown; attempts: calls made.
+
+    jitter: the fraction of the back-off to wait before the next, so that many don't come back at once.
+    """
+
+    phase: Phase
+    branch_id: str
+    sort: Sort
+    problem: Mapping[str, Any] | None = None
+    error: str | None = None
+    attempts: int = 1
+    jitter: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A participant reported that it applied the Confirm."""
+
+    branch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """A participant reported that it could not apply the Confirm and keeps it as a dead letter."""
+
+    branch_id: str
+    reason: str
+
+
+Fact = Answered | Settled | DeadLettered
+
+
+def advance(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Transaction, tuple[Branch, ...]]:
+    """Take every step that needs no participant; return the result and the branches whose Confirm to publish.
+
+    The publications belong into the commit that makes the result durable.
+    """
+    published: list[Branch] = []
+    while True:
+        moved = _move(transaction, now)
+        if moved.state in TO_CONFIRM:
+            due = tuple(branch for branch in _due(moved, now) if branch.participant in policy.published)
+            published.extend(due)
+            moved = _put(moved, *(_published(branch, now, policy) for branch in due))
+        if moved is transaction:
+            return _with_attention(moved, now, policy), tuple(published)
+        transaction = moved
+
+
+def calls(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Call, ...]:
+    """Return the requests that are due now."""
+    if transaction.state is State.TRYING:
+        trying = (branch for branch in transaction.branches if branch.state is BranchState.TRYING)
+        return tuple(Call(Phase.TRY, branch) for branch in trying if branch.due_at <= now)
+    if transaction.state is State.CONFIRMING:
+        due = (branch for branch in _due(transaction, now) if branch.participant not in policy.published)
+        return tuple(Call(Phase.CONFIRM, branch) for branch in due)
+    if transaction.state is State.CANCELLING:
+        return tuple(Call(Phase.CANCEL, branch) for branch in _due(transaction, now))
+    return ()
+
+
+def wake_at(transaction: Transaction) -> Millis | None:
+    """Return when the transaction wants to be looked at again if nobody speaks; None once it is final."""
+    match transaction.state:
+        case State.TRYING:
+            trying = [one.due_at for one in transaction.branches if one.state is BranchState.TRYING]
+            return min([*trying, transaction.deadline])
+        case State.TRIED:
+            return transaction.deadline
+        case State.CONFIRMING | State.CANCELLING:
+            waiting = [branch.due_at for branch in _unsettled(transaction) if branch.dead_letter is None]
+            return min(waiting, default=None)
+        case _:
+            return None
+
+
+def learn(transaction: Transaction, fact: Fact, now: Millis, policy: Policy) -> Transaction:
+    """Take in a fact; one that comes too late or twice changes nothing."""
+    branch = transaction.branch(fact.branch_id)
+    if branch is None:
+        return transaction
+    match fact:
+        case Answered(phase=Phase.TRY):
+            return _put(transaction, _learn_try(branch, fact, now, policy))
+        case Answered():
+            return _put(transaction, _learn_end(branch, fact, now, policy))
+        case Settled() if branch.state is BranchState.CONFIRMING:
+            return _put(transaction, _settled(branch, BranchState.CONFIRMED))
+        case DeadLettered(reason=reason) if branch.state is BranchState.CONFIRMING:
+            return _put(transaction, replace(branch, dead_letter=reason, last_error=reason))
+        case _:
+            return transaction
+
+
+def decide(transaction: Transaction, to: State, now: Millis, reason: str | None = None) -> Transaction:
+    """Make the decision: CONFIRMING or CANCELLING. Only an undecided transaction has one to make."""
+    assert transaction.state in UNDECIDED, f"{transaction.transaction_id} is decided: {transaction.state}"
+    assert to in (State.CONFIRMING, State.CANCELLING), f"{to} is no decision"
+    confirm = to is State.CONFIRMING
+    assert not confirm or all(branch.state is BranchState.TRIED for branch in transaction.open_branches)
+    branches = tuple(_decided(branch, confirm, now) for branch in transaction.branches)
+    return replace(transaction, state=to, branches=branches, reason=reason, decided_at=now)
+
+
+def add_branch(transaction: Transaction, branch: Branch) -> Transaction:
+    """Open a branch on a TRIED transaction, which is TRYING again until the branch has answered."""
+    assert transaction.state is State.TRIED, f"{transaction.transaction_id} is {transaction.state}"
+    assert transaction.open_branch_of(branch.participant) is None, f"{branch.participant} has a branch"
+    added = replace(branch, added=True)
+    return replace(transaction, state=State.TRYING, branches=(*transaction.branches, added))
+
+
+def hurry(transaction: Transaction, now: Millis) -> Transaction:
+    """Clear the back-off of everything that is still to be done."""
+    waiting = tuple(
+        replace(branch, due_at=now) if branch.due_at > now else branch for branch in transaction.branches
+    )
+    return replace(transaction, branches=waiting)
+
+
+def _move(transaction: Transaction, now: Millis) -> Transaction:
+    """Take the one next change of state that is due, if there is one."""
+    match transaction.state:
+        case State.TRYING:
+            return _judge(transaction, now)
+        case State.TRIED if now >= transaction.deadline:
+            return decide(transaction, State.CANCELLING, now, EXPIRED)
+        case State.CONFIRMING if not _unsettled(transaction):
+            return replace(transaction, state=State.CONFIRMED)
+        case State.CANCELLING if not _unsettled(transaction):
+            return replace(transaction, state=State.CANCELLED)
+        case _:
+            return transaction
+
+
+def _judge(transaction: Transaction, now: Millis) -> Transaction:
+    refusal = transaction.refusal
+    if refusal is not None:
+        return decide(transaction, State.CANCELLING, now, refusal_reason(refusal))
+    tried = all(branch.state is BranchState.TRIED for branch in transaction.open_branches)
+    if now > transaction.decidable_until and not (
+        transaction.mode is Mode.MANUAL and now < transaction.deadline
+    ):
+        return decide(transaction, State.CANCELLING, now, EXPIRED)
+    if not tried:
+        return transaction
+    if transaction.mode is Mode.MANUAL:
+        return replace(transaction, state=State.TRIED)
+    return decide(transaction, State.CONFIRMING, now)
+
+
+def refusal_reason(branch: Branch) -> str:
+    """Return the slug of a refusal's problem type."""
+    kind = str((branch.problem or {}).get("type", ""))
+    return kind.removeprefix("urn:handfast:problem:") or "refused"
+
+
+def _decided(branch: Branch, confirm: bool, now: Millis) -> Branch:
+    if branch.state is BranchState.CLOSED or (branch.state is BranchState.REFUSED and branch.attempts <= 1):
+        # Its only Try was answered with no: it holds nothing. After several, an earlier one may have held.
+        return branch
+    state = BranchState.CONFIRMING if confirm else BranchState.CANCELLING
+    return replace(branch, state=state, attempts=0, due_at=now, last_error=None)
+
+
+def _unsettled(transaction: Transaction) -> tuple[Branch, ...]:
+    waiting = (BranchState.CONFIRMING, BranchState.CANCELLING)
+    return tuple(branch for branch in transaction.branches if branch.state in waiting)
+
+
+def _due(transaction: Transaction, now: Millis) -> tuple[Branch, ...]:
+    """Return what may be sent now; the initiator's branch waits until every other is settled."""
+    unsettled = _unsettled(transaction)
+    others = tuple(branch for branch in unsettled if branch.participant != transaction.initiator)
+    candidates = others or unsettled
+    return tuple(branch for branch in candidates if branch.due_at <= now and branch.dead_letter is None)
+
+
+def _published(branch: Branch, now: Millis, policy: Policy) -> Branch:
+    wait = min(policy.republish * 2**branch.attempts, policy.republish_cap)
+    return replace(branch, attempts=branch.attempts + 1, due_at=now + wait)
+
+
+def _learn_try(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> Branch:
+    if branch.state is not BranchState.TRYING:
+        return branch
+    attempts = branch.attempts + fact.attempts
+    match fact.sort:
+        case Sort.DONE:
+            return replace(branch, state=BranchState.TRIED, attempts=attempts, last_error=None)
+        case Sort.REFUSED:
+            state = BranchState.CLOSED if branch.added else BranchState.REFUSED
+            return replace(
+                branch, state=state, attempts=attempts, problem=fact.problem, last_error=fact.error
+            )
+        case Sort.UNKNOWN:
+            due_at = now + _back_off(attempts, fact.jitter, policy)
+            return replace(branch, attempts=attempts, last_error=fact.error, due_at=due_at)
+
+
+def _learn_end(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> Branch:
+    confirm = fact.phase is Phase.CONFIRM
+    if branch.state is not (BranchState.CONFIRMING if confirm else BranchState.CANCELLING):
+        return branch
+    if fact.sort is Sort.DONE:
+        return _settled(branch, BranchState.CONFIRMED if confirm else BranchState.CANCELLED)
+    attempts = branch.attempts + fact.attempts
+    # A refusal of a decision is a broken promise: the decision stands, so it is asked again, seldom.
+    conflict = fact.error if fact.sort is Sort.REFUSED else None
+    wait = policy.retry_cap if conflict else _back_off(attempts, fact.jitter, policy)
+    return replace(branch, attempts=attempts, last_error=fact.error, due_at=now + wait, conflict=conflict)
+
+
+def _back_off(attempts: int, jitter: float, policy: Policy) -> Millis:
+    return int(min(policy.retry * 2 ** min(attempts - 1, 20), policy.retry_cap) * jitter)
+
+
+def _settled(branch: Branch, state: BranchState) -> Branch:
+    return replace(branch, state=state, last_error=None, dead_letter=None, conflict=None)
+
+
+def _put(transaction: Transaction, *branches: Branch) -> Transaction:
+    changed = {branch.branch_id: branch for branch in branches}
+    if not changed:
+        return transaction
+    return replace(
+        transaction, branches=tuple(changed.get(branch.branch_id, branch) for branch in transaction.branches)
+    )
+
+
+def _with_attention(transaction: Transaction, now: Millis, policy: Policy) -> Transaction:
+    attention = _attention(transaction, now, policy)
+    return transaction if attention == transaction.attention else replace(transaction, attention=attention)
+
+
+def _attention(transaction: Transaction, now: Millis, policy: Policy) -> str | None:
+    for branch in _unsettled(transaction):
+        if branch.dead_letter is not None:
+            return f"The Confirm of {branch.participant} is a dead letter: {branch.dead_letter}"
+        if branch.conflict is not None:
+            return f"{branch.participant} refuses the decision: {branch.conflict}"
+    if transaction.decided_at is not None and now - transaction.decided_at >= policy.attention_after:
+        slow = _unsettled(transaction)
+        if slow:
+            what = slow[0].last_error or "no acknowledgement"
+            return f"{slow[0].participant} has not settled for long: {what}"
+    return None
