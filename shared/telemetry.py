@@ -59,6 +59,16 @@ def valid_traceparent(traceparent: str | None) -> str | None:
     return "00" + traceparent[2:55] if len(traceparent) == 55 or traceparent[55] == "-" else None
 
 
+def set_traceparent(traceparent: str | None) -> Token[str | None]:
+    """Put the rest of this task under a traceparent that is known to be valid, until it is reset."""
+    return _current.set(traceparent)
+
+
+def reset_traceparent(token: Token[str | None]) -> None:
+    """Undo set_traceparent, in the same task."""
+    _current.reset(token)
+
+
 class trace:  # noqa: N801 - it reads as a statement: `with trace(traceparent):`
     """Do the work inside under the given traceparent; None or a malformed one: under no trace."""
 

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from shared.errors import HandfastError, Refused
+from shared.errors import Refused, Transient
 from shared.http.answers import problem_answer
 from shared.http.decode import decoder
 from shared.identity import ID_PATTERN
@@ -80,9 +80,7 @@ def _respond(endpoint: Callable[..., Any], dependant: Dependant) -> Respond:
             if request_name is not None:
                 arguments[request_name] = request
             return cast(Response, await endpoint(**arguments))
-        except HandfastError as error:
-            if type(error) is HandfastError:
-                raise
+        except (Refused, Transient) as error:
             return problem_answer(error)
 
     return respond

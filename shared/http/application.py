@@ -1,0 +1,145 @@
+"""A program's API: its routers behind the guard, its health, its metrics and the whole truth in OpenAPI."""
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.errors import HandfastError, Refused, Transient
+from shared.health import Health
+from shared.http.answers import answer_of, json_answer, problem_answer, raw_answer
+from shared.http.decode import refusal_of
+from shared.http.dispatch import Dispatch
+from shared.http.guard import Guard
+from shared.http.lean import LeanRoute
+from shared.http.openapi import complete
+from shared.http.problems import internal_error, problem
+from shared.settings import Settings
+from shared.telemetry import Metrics
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+VERSION: Final = "0.1.0"
+
+
+def create_api(
+    *,
+    title: str,
+    description: str,
+    routers: Sequence[APIRouter],
+    settings: Settings,
+    health: Health,
+    metrics: Metrics,
+    lifespan: Lifespan | None = None,
+    sheds: Collection[tuple[str, str]] = (),
+    randomness: random.Random | None = None,
+) -> FastAPI:
+    """Build a program's API.
+
+    lifespan: starts and stops everything; sheds: (method, path) of the customers' creating calls, turned away
+    first under overload; randomness: where new trace ids come from.
+    """
+    api = _Api(
+        title=title,
+        description=description,
+        version=VERSION,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            HandfastError: _handle_error,
+            RequestValidationError: _handle_invalid,
+            HTTPException: _handle_http,
+            Exception: _handle_anything,
+        },
+    )
+    trace_ids = randomness or random.Random()  # noqa: S311 - a trace id is no secret
+    api.guarded = lambda app: Guard(
+        app, settings=settings, metrics=metrics, randomness=trace_ids, sheds=sheds
+    )
+    api.include_router(_operations(health, metrics))
+    for router in routers:
+        api.include_router(router)
+    return api
+
+
+class Status(BaseModel):
+    """What a program says of itself."""
+
+    status: str
+
+
+class _Api(FastAPI):
+    guarded: Callable[[ASGIApp], ASGIApp]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self.guarded(Dispatch(self.routes, super().build_middleware_stack()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.middleware_stack is not None:
+            scope["app"] = self
+            await self.middleware_stack(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi())
+        return self.openapi_schema
+
+
+def _operations(health: Health, metrics: Metrics) -> APIRouter:
+    router = APIRouter(route_class=LeanRoute, tags=["operations"])
+
+    @router.get("/livez", response_model=Status)
+    async def live() -> Response:
+        """Whether the program runs; depends on nothing."""
+        return json_answer(Status(status="live"))
+
+    @router.get("/readyz", response_model=Status)
+    async def ready() -> Response:
+        """Whether the program can do its work: 503 and the reasons while it can't."""
+        problems = health.problems()
+        if problems:
+            told = "; ".join(f"{name}: {what}" for name, what in problems.items())
+            return answer_of(problem("not-ready", 503, told, problems=problems), {"retry-after": "1"})
+        return json_answer(Status(status="ready"))
+
+    @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+    async def read_metrics() -> Response:
+        """The program's metrics, for Prometheus."""
+        return raw_answer(generate_latest(metrics.registry), 200, CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def _handle_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HandfastError)
+    if isinstance(error, Refused | Transient):
+        return problem_answer(error)
+    raise error  # One of our own mistakes: the guard logs it.
+
+
+async def _handle_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem_answer(refusal_of([(tuple(each["loc"][1:]), each["msg"]) for each in error.errors()]))
+
+
+async def _handle_http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    slug = error.detail.lower().replace(" ", "-") if error.detail.replace(" ", "").isalpha() else "refused"
+    return answer_of(problem(slug, error.status_code, error.detail), error.headers)
+
+
+async def _handle_anything(_request: Request, _error: Exception) -> Response:
+    # FastAPI raises the error again after this answer, and the guard logs it.
+    return answer_of(internal_error())
