@@ -3,8 +3,8 @@
 The row is the reservation itself: what was claimed, by which transaction, until when, and how far it got.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Index, bindparam, select, update
@@ -12,7 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from shared.clock import Millis
 from shared.database.port import insert_new, table_of
-from shared.tcc.protocol import State
+from shared.tcc.protocol import Phase, State
 
 
 class Reservation(SQLModel, table=True):
@@ -23,7 +23,6 @@ class Reservation(SQLModel, table=True):
         Index("reservation_by_state", "state", "id"),
         # What the sweeper looks for; NULL where there is nothing to do later.
         Index("reservation_by_due", "due_at"),
-        Index("reservation_by_transaction", "transaction_id"),
     )
 
     id: str = Field(primary_key=True, max_length=64)
@@ -34,23 +33,23 @@ class Reservation(SQLModel, table=True):
     expires_at: int | None = Field(default=None, sa_type=BigInteger)
     reason: str | None = Field(default=None, max_length=200)
     refusal: str | None = None  # JSON of the problem with which the Try was refused
-    in_doubt: bool = False  # expired, and the coordinator could not be asked
+    in_doubt: bool = False  # who had to be asked (the coordinator, the other side of an effect) didn't answer
+    intent: str | None = Field(default=None, max_length=10)  # phase of an external effect that has no answer
     undo: bool = False  # cancelled while an external effect was under way
-    effect: str | None = None  # JSON of what the external effect answered
+    effect: str | None = None  # JSON of what the external effect answered last
     attempts: int = 0  # of whatever due_at waits for
     due_at: int | None = Field(default=None, sa_type=BigInteger)
     created_at: int = Field(sa_type=BigInteger)
     updated_at: int = Field(sa_type=BigInteger)
 
 
-RESERVATION: Final = table_of(Reservation)
-_READ = select(RESERVATION).where(RESERVATION.c.id == bindparam("branch"))
-_LOCK = _READ.with_for_update()
-
-
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A reservation's row as read."""
+    """A reservation's row as read; its fields are the table's columns in their order.
+
+    due_at: when the sweeper looks again, whose meaning follows from the rest: with an intent the end of
+    its lease (or of a back-off, when in_doubt), TRIED the expiry, CONFIRMING the next publication.
+    """
 
     id: str
     transaction_id: str | None
@@ -61,6 +60,7 @@ class Fence:
     reason: str | None
     refusal: str | None
     in_doubt: bool
+    intent: Phase | None
     undo: bool
     effect: str | None
     attempts: int
@@ -69,15 +69,59 @@ class Fence:
     updated_at: Millis
 
     @classmethod
-    def of(cls, row: Any) -> "Fence":
-        """Read a row of the reservation table."""
-        values = row._asdict()
-        values["state"] = State(values["state"])
-        return cls(**values)
+    def of(cls, row: Sequence[Any]) -> "Fence":
+        """Read a row of the reservation table, in the order of its columns."""
+        values = list(row)
+        values[2] = _STATES[row[2]]
+        values[9] = _PHASES[row[9]]
+        return cls(*values)
+
+    def leased(self, now: Millis) -> bool:
+        """Say whether somebody is carrying out this branch's external effect just now."""
+        return self.intent is not None and not self.in_doubt and self.due_at is not None and self.due_at > now
 
 
-def insert(connection: Connection, row: Mapping[str, Any]) -> bool:
+RESERVATION: Final = table_of(Reservation)
+_STATES: Final = {state.value: state for state in State}
+_PHASES: Final[Mapping[str | None, Phase | None]] = {None: None} | {phase.value: phase for phase in Phase}
+_MUTABLE: Final = (
+    "state",
+    "reason",
+    "refusal",
+    "in_doubt",
+    "intent",
+    "undo",
+    "effect",
+    "attempts",
+    "due_at",
+    "updated_at",
+)
+_READ = select(RESERVATION).where(RESERVATION.c.id == bindparam("branch"))
+_LOCK = _READ.with_for_update()
+_MOVE = (
+    update(RESERVATION)
+    .where(RESERVATION.c.id == bindparam("branch"), RESERVATION.c.state == bindparam("from_state"))
+    .values({name: bindparam(f"new_{name}") for name in _MUTABLE})
+)
+_DUE = (
+    select(RESERVATION)
+    .where(RESERVATION.c.due_at <= bindparam("now"))
+    .order_by(RESERVATION.c.due_at)
+    .limit(bindparam("most"))
+)
+_AFTER = (
+    select(RESERVATION)
+    .where(RESERVATION.c.id > bindparam("after"))
+    .order_by(RESERVATION.c.id)
+    .limit(bindparam("most"))
+)
+_IN_STATE_AFTER = _AFTER.where(RESERVATION.c.state == bindparam("in_state"))
+
+
+def insert(connection: Connection, fence: Fence) -> bool:
     """Insert the fence row; return False where the branch is known already."""
+    row = {name: getattr(fence, name) for name in Fence.__slots__}
+    row["state"] = fence.state.value
     return insert_new(connection, RESERVATION, row)
 
 
@@ -93,12 +137,30 @@ def peek(connection: Connection, branch_id: str) -> Fence | None:
     return None if row is None else Fence.of(row)
 
 
-def move(connection: Connection, branch_id: str, from_state: State, to_state: State, **changes: Any) -> None:
-    """Move a branch that this transaction has read (and locked) to another state."""
-    statement = (
-        update(RESERVATION)
-        .where(RESERVATION.c.id == branch_id, RESERVATION.c.state == from_state.value)
-        .values(state=to_state.value, **changes)
-    )
-    moved = connection.execute(statement).rowcount
-    assert moved == 1, f"the fence of {branch_id} left {from_state} while it was held"
+def move(connection: Connection, held: Fence, **changes: Any) -> Fence:
+    """Change a branch that this transaction has read (and locked); return it as it is then.
+
+    It writes only where the branch is still in the state in which it was read.
+    """
+    moved = replace(held, **changes)
+    values: dict[str, Any] = {f"new_{name}": getattr(moved, name) for name in _MUTABLE}
+    values["new_state"] = moved.state.value
+    values["branch"] = held.id
+    values["from_state"] = held.state.value
+    changed = connection.execute(_MOVE, values).rowcount
+    assert changed == 1, f"the fence of {held.id} left {held.state} while it was held"
+    return moved
+
+
+def due(connection: Connection, now: Millis, most: int) -> list[Fence]:
+    """Return the branches for which something is to be done by now, the longest due first."""
+    return [Fence.of(row) for row in connection.execute(_DUE, {"now": now, "most": most})]
+
+
+def page(connection: Connection, state: State | None, after: str, most: int) -> list[Fence]:
+    """Return up to `most` branches whose id comes after the given one, in the order of their ids."""
+    if state is None:
+        rows = connection.execute(_AFTER, {"after": after, "most": most})
+    else:
+        rows = connection.execute(_IN_STATE_AFTER, {"after": after, "most": most, "in_state": state.value})
+    return [Fence.of(row) for row in rows]

@@ -5,31 +5,31 @@ claim; it raises Refused where business says no, Transient where it can't be don
 transaction as the move of the fence, so that both are true or neither is.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic
 
-from pydantic import BaseModel
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
-from shared.clock import Millis
+from shared.bell import Bell
+from shared.clock import Clock, Millis
+from shared.database.port import Database, Savepoint
+from shared.identity import NewId
+from shared.messaging.outbox import Outbox
+from shared.tcc import fence
+from shared.tcc.alarms import Alarms
+from shared.tcc.branches import Branches, Step, refusal_of
+from shared.tcc.command import Answer, C, Command, Context, Rule
+from shared.tcc.confirmations import Announcer
 from shared.tcc.effects import ExternalEffect
-from shared.tcc.protocol import Phase
+from shared.tcc.fence import Fence
+from shared.tcc.intents import Intents
+from shared.tcc.protocol import Phase, State
+from shared.telemetry import current_traceparent
 
-C = TypeVar("C", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a rule may want to know besides the claim. reason: the slug given with a Cancel."""
-
-    branch_id: str
-    transaction_id: str | None
-    now: Millis
-    reason: str | None = None
-
-
-Rule = Callable[[Connection, C, Context], None]
+__all__ = ["Answer", "Command", "Context", "Participant", "ParticipantHost", "Rule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +55,153 @@ class Participant(Generic[C]):
     effect: ExternalEffect[C] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command(Generic[C]):
-    """Something a door was asked to do to one branch.
+class ParticipantHost(Generic[C]):
+    """Runs one participant over a database. source: the program's name, as its messages give it.
 
-    transaction_id: None for a standalone reservation; claim and expires_at: for Try; reason: for Cancel.
+    skew_allowance_ms: how much later than its deadline a Try may arrive; effect_timeout: the bound on one
+    call of an external effect, in seconds; republish_ms: how long the Confirm of a standalone reservation
+    may stay unapplied before it is published again.
     """
 
-    phase: Phase
-    branch_id: str
-    transaction_id: str | None
-    claim: C | None = None
-    expires_at: Millis | None = None
-    reason: str | None = None
+    def __init__(
+        self,
+        *,
+        participant: Participant[C],
+        database: Database,
+        clock: Clock,
+        new_id: NewId,
+        outbox: Outbox,
+        bell: Bell,
+        source: str,
+        alarms: Alarms | None = None,
+        skew_allowance_ms: Millis = 30_000,
+        republish_ms: Millis = 10_000,
+        effect_timeout: float = 10.0,
+    ) -> None:
+        self.participant = participant
+        self.database = database
+        self.clock = clock
+        self.new_id = new_id
+        self.announcer = Announcer(outbox, clock, new_id, source)
+        self._bell = bell
+        self._alarms = alarms or Alarms()
+        self.branches = Branches(
+            participant,
+            self.announcer,
+            clock,
+            skew_allowance_ms=skew_allowance_ms,
+            # A lease outlives the call, so that nobody takes over what is still under way.
+            lease_ms=round(effect_timeout * 1000) + 2_000,
+            republish_ms=republish_ms,
+        )
+        self._intents: Intents[C] | None = None
+        if participant.effect is not None:
+            self._intents = Intents(participant.effect, self.branches, database, clock, effect_timeout)
+
+    async def handle(self, command: Command[C]) -> Answer:
+        """Do one command, durably.
+
+        Raises Refused (and its kinds: NotFound, Conflict) where it is declined, Transient where it can't be
+        done now. A Cancel whose external effect has yet to end is answered with the verdict UNDO and a state
+        other than CANCELLED: ask again.
+        """
+        traced = _traced(command)
+        try:
+            step = await self.database.write(lambda connection: self.branches.take(connection, traced))
+            return await self._complete(traced, step)
+        except Exception as error:
+            self._alarm(command, error)
+            raise
+
+    async def handle_batch(self, commands: Sequence[Command[C]]) -> list[Answer | Exception]:
+        """Do many commands in one local transaction; return for each its answer or what handle would raise.
+
+        One that fails is undone alone. Raises DatabaseUnavailable, with nothing changed, for all of them.
+        """
+        traced = [_traced(command) for command in commands]
+        steps = await self.database.write(lambda connection: self._take_all(connection, traced))
+        return list(await asyncio.gather(*map(self._finish, traced, steps)))
+
+    async def request_confirm(self, branch_id: str) -> Answer:
+        """Decide the Confirm of a standalone reservation, which then travels over Kafka.
+
+        Returns it CONFIRMING, or CONFIRMED where that is done already. Raises NotFound, and Refused where
+        it belongs to a transaction, has expired, or is cancelled.
+        """
+        traceparent = current_traceparent()
+        return await self.database.write(
+            lambda connection: self.branches.request_confirm(connection, branch_id, traceparent)
+        )
+
+    async def recover(self, branch_id: str) -> Answer | None:
+        """Carry on an external effect whose lease has run out; None where there is none (any more)."""
+        answer = None if self._intents is None else await self._intents.recover(branch_id)
+        if answer is not None:
+            self._ring(answer.fence)
+        return answer
+
+    async def find(self, branch_id: str) -> Fence | None:
+        """Return a branch as it stands, or None where it is unknown."""
+        return await self.database.read(lambda connection: fence.peek(connection, branch_id))
+
+    async def page(self, state: State | None, after: str, most: int) -> list[Fence]:
+        """Return up to `most` branches (in that state) whose id comes after `after`, by id."""
+        return await self.database.read(lambda connection: fence.page(connection, state, after, most))
+
+    async def wait_for(self, branch_id: str, states: frozenset[State], seconds: float) -> Fence | None:
+        """Wait until the branch is in one of the states; None where it isn't in time."""
+
+        async def look() -> Fence | None:
+            held = await self.find(branch_id)
+            return held if held is not None and held.state in states else None
+
+        return await self._bell.wait(branch_id, look, seconds)
+
+    def _take_all(self, connection: Connection, commands: Sequence[Command[C]]) -> "list[Step | Exception]":
+        steps: list[Step | Exception] = []
+        for command in commands:
+            try:
+                with Savepoint(connection):
+                    steps.append(self.branches.take(connection, command))
+            except OperationalError:
+                # The store itself is failing: nothing in this transaction can be trusted to commit.
+                raise
+            except Exception as error:  # noqa: BLE001 - one bad command must not spoil its batch
+                steps.append(error)
+        return steps
+
+    async def _complete(self, command: Command[C], step: Step) -> Answer:
+        answer = step.answer
+        if step.to_do:
+            assert self._intents is not None
+            answer = await self._intents.carry_out(step, command.traceparent)
+        self._ring(answer.fence)
+        if command.phase is Phase.TRY and answer.state in (State.CANCELLING, State.CANCELLED):
+            raise refusal_of(answer.fence)
+        return answer
+
+    async def _finish(self, command: Command[C], step: Step | Exception) -> Answer | Exception:
+        """Complete one command of a batch; its failure is its own answer."""
+        if isinstance(step, Exception):
+            self._alarm(command, step)
+            return step
+        try:
+            return await self._complete(command, step)
+        except Exception as error:  # noqa: BLE001 - it belongs to this command alone
+            self._alarm(command, error)
+            return error
+
+    def _alarm(self, command: Command[C], error: Exception) -> None:
+        self._alarms.raise_for(error, self.participant.name, command.branch_id, command.phase)
+
+    def _ring(self, held: Fence) -> None:
+        # Who waits for the transaction (an order's customer) may not know the branch.
+        self._bell.ring(held.id)
+        if held.transaction_id is not None:
+            self._bell.ring(held.transaction_id)
+
+
+def _traced(command: Command[C]) -> Command[C]:
+    if command.traceparent is not None:
+        return command
+    return replace(command, traceparent=current_traceparent())

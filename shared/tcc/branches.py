@@ -1,0 +1,366 @@
+"""What one local transaction does to one branch: look at the fence, ask the verdict table, run the rule.
+
+Nothing here waits or calls anybody. Where a participant has an external effect, the transaction writes the
+intent and leaves the call to `shared.tcc.intents`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic
+
+import pydantic_core
+from sqlalchemy import Connection
+
+from shared.clock import Clock, Millis
+from shared.database.port import Savepoint
+from shared.errors import Conflict, NotFound, Refused, Transient
+from shared.tcc import fence
+from shared.tcc.command import Answer, C, Command, Context
+from shared.tcc.confirmations import Announcer
+from shared.tcc.fence import Fence
+from shared.tcc.protocol import VERDICTS, Phase, State, Verdict
+
+if TYPE_CHECKING:
+    from shared.tcc.participant import Participant
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a local transaction did.
+
+    to_do: whoever asked now holds the lease of the branch's external effect and has to carry it out;
+    look_first: it was begun before, so it may have happened already.
+    """
+
+    answer: Answer
+    to_do: bool = False
+    look_first: bool = False
+
+
+class Branches(Generic[C]):
+    """The branches of one participant, as its local transactions see them.
+
+    lease_ms: how long an external effect belongs to who began it; republish_ms: when the Confirm of a
+    standalone reservation is published again if nothing was heard.
+    """
+
+    def __init__(
+        self,
+        participant: "Participant[C]",
+        announcer: Announcer,
+        clock: Clock,
+        *,
+        skew_allowance_ms: Millis,
+        lease_ms: Millis,
+        republish_ms: Millis,
+    ) -> None:
+        self._participant = participant
+        self._announcer = announcer
+        self._clock = clock
+        self._skew_allowance_ms = skew_allowance_ms
+        self._lease_ms = lease_ms
+        self._republish_ms = republish_ms
+        self._acts: Final[dict[Verdict, Callable[[Connection, Command[C], Fence, Millis], Step]]] = {
+            Verdict.APPLY: self._apply,
+            Verdict.REPEAT: self._repeat,
+            Verdict.REFUSE: self._refuse,
+            Verdict.WAIT: self._wait,
+            Verdict.UNDO: self._undo,
+            Verdict.CONFLICT: self._conflict,
+        }
+
+    def take(self, connection: Connection, command: Command[C]) -> Step:
+        """Do what the verdict table says about a command.
+
+        Raises Refused, Conflict or Transient where nothing is to be written. A refusal that is written (a
+        coordinated Try that the rule declines) is returned with the verdict REFUSE.
+        """
+        now = self._clock.now()
+        if command.phase is Phase.TRY:
+            return self._try(connection, command, now)
+        held = fence.read(connection, command.branch_id)
+        if held is None:
+            if VERDICTS[State.ABSENT, command.phase] is Verdict.ENTOMB:
+                return self._entomb(connection, command, now)
+            raise NotFound(f"Reservation {command.branch_id} is unknown here.")
+        return self._act(connection, command, held, now)
+
+    def request_confirm(self, connection: Connection, branch_id: str, traceparent: str | None) -> Answer:
+        """Decide the Confirm of a standalone reservation and put its message into the outbox."""
+        now = self._clock.now()
+        held = fence.read(connection, branch_id)
+        if held is None:
+            raise NotFound(f"Reservation {branch_id} is unknown here.")
+        check_owner(held, None)
+        if held.state in (State.CONFIRMING, State.CONFIRMED):
+            return Answer(Verdict.REPEAT, held)
+        if held.state is State.TRYING:
+            raise under_way(held)
+        if held.state is not State.TRIED:
+            raise _gone(held)
+        _check_expiry(held, now)
+        moved = fence.move(
+            connection,
+            held,
+            state=State.CONFIRMING,
+            attempts=0,
+            due_at=now + self._republish_ms,
+            updated_at=now,
+        )
+        self.publish_confirm(connection, moved, traceparent)
+        return Answer(Verdict.APPLY, moved)
+
+    def publish_confirm(self, connection: Connection, held: Fence, traceparent: str | None) -> None:
+        """Put the Confirm of a standalone reservation into the outbox."""
+        key = self._participant.key(held.id, self.claim_of(held))
+        self._announcer.confirm(connection, self._participant.topic, key, held, traceparent)
+
+    def finish_confirm(
+        self, connection: Connection, held: Fence, now: Millis, traceparent: str | None, **changes: Any
+    ) -> Fence:
+        """Move to CONFIRMED, run the rule, and tell the coordinator."""
+        settled: dict[str, Any] = {"intent": None, "due_at": None, "in_doubt": False, "attempts": 0}
+        moved = fence.move(
+            connection, held, **(settled | changes | {"state": State.CONFIRMED, "updated_at": now})
+        )
+        self._participant.on_confirm(connection, self.claim_of(held), context_of(moved, now))
+        self._announcer.confirmed(connection, moved, traceparent)
+        return moved
+
+    def finish_cancel(self, connection: Connection, held: Fence, now: Millis, **changes: Any) -> Fence:
+        """Move to CANCELLED and run the rule that lets go."""
+        settled: dict[str, Any] = {"intent": None, "due_at": None, "in_doubt": False, "attempts": 0}
+        moved = fence.move(
+            connection, held, **(settled | changes | {"state": State.CANCELLED, "updated_at": now})
+        )
+        self._participant.on_cancel(connection, self.claim_of(held), context_of(moved, now))
+        return moved
+
+    def begin_effect(self, connection: Connection, held: Fence, now: Millis, **changes: Any) -> Fence:
+        """Write the intent of an external effect, and with it the lease of who is to carry it out."""
+        leased: dict[str, Any] = {"due_at": now + self._lease_ms, "in_doubt": False, "updated_at": now}
+        return fence.move(connection, held, **(leased | changes))
+
+    def await_confirm(self, connection: Connection, held: Fence, now: Millis) -> Fence:
+        """Give the intent of a Confirm up: it is decided, and applied when it is sent the next time."""
+        due_at = now + self._republish_ms if held.transaction_id is None else None
+        return fence.move(connection, held, intent=None, in_doubt=False, due_at=due_at, updated_at=now)
+
+    def claim_of(self, held: Fence) -> C:
+        """Read the claim back from the fence row."""
+        assert held.claim is not None, f"{held.id} is a tombstone: it claims nothing"
+        return self._participant.claim.model_validate_json(held.claim)
+
+    def _try(self, connection: Connection, command: Command[C], now: Millis) -> Step:
+        assert command.claim is not None
+        assert command.expires_at is not None
+        fresh = self._fresh(command, command.claim, command.expires_at, now)
+        if not fence.insert(connection, fresh):
+            held = fence.read(connection, command.branch_id)
+            assert held is not None
+            if held.claim_hash not in (None, fresh.claim_hash):
+                raise Conflict("branch-id-reused", f"Branch {held.id} was tried with another body.")
+            return self._act(connection, command, held, now)
+        self._check_deadline(fresh, now)
+        context = context_of(fresh, now)
+        if command.transaction_id is None:
+            # Nobody can repeat a standalone Try, so a refused one leaves no trace.
+            self._participant.on_try(connection, command.claim, context)
+            return Step(Answer(Verdict.APPLY, fresh), to_do=fresh.intent is not None)
+        try:
+            with Savepoint(connection):
+                self._participant.on_try(connection, command.claim, context)
+        except Refused as refusal:
+            refused = fence.move(
+                connection,
+                fresh,
+                state=State.CANCELLED,
+                intent=None,
+                due_at=None,
+                reason=refusal.slug[:200],
+                refusal=encode_refusal(refusal),
+            )
+            return Step(Answer(Verdict.REFUSE, refused))
+        return Step(Answer(Verdict.APPLY, fresh), to_do=fresh.intent is not None)
+
+    def _check_deadline(self, held: Fence, now: Millis) -> None:
+        assert held.expires_at is not None
+        if now > held.expires_at + self._skew_allowance_ms:
+            raise Refused("reservation-expired", "The deadline of this Try has passed.", 410)
+
+    def _fresh(self, command: Command[C], claim: C, expires_at: Millis, now: Millis) -> Fence:
+        encoded = claim.model_dump_json(by_alias=True, exclude_none=True)
+        outside = self._participant.effect is not None
+        return Fence(
+            id=command.branch_id,
+            transaction_id=command.transaction_id,
+            state=State.TRYING if outside else State.TRIED,
+            claim=encoded,
+            claim_hash=hashlib.sha256(encoded.encode()).hexdigest(),
+            expires_at=expires_at,
+            reason=None,
+            refusal=None,
+            in_doubt=False,
+            intent=Phase.TRY if outside else None,
+            undo=False,
+            effect=None,
+            attempts=0,
+            due_at=now + self._lease_ms if outside else expires_at,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _entomb(self, connection: Connection, command: Command[C], now: Millis) -> Step:
+        """Remember a Cancel that came before its Try."""
+        if command.transaction_id is None:
+            raise NotFound(f"Reservation {command.branch_id} is unknown here.")
+        tombstone = Fence(
+            id=command.branch_id,
+            transaction_id=command.transaction_id,
+            state=State.CANCELLED,
+            claim=None,
+            claim_hash=None,
+            expires_at=None,
+            reason=command.reason,
+            refusal=None,
+            in_doubt=False,
+            intent=None,
+            undo=False,
+            effect=None,
+            attempts=0,
+            due_at=None,
+            created_at=now,
+            updated_at=now,
+        )
+        if not fence.insert(connection, tombstone):
+            # The Try came in between, where a database lets two writers in at once.
+            return self.take(connection, command)
+        if self._participant.on_tombstone is not None:
+            self._participant.on_tombstone(connection, context_of(tombstone, now))
+        return Step(Answer(Verdict.ENTOMB, tombstone))
+
+    def _act(self, connection: Connection, command: Command[C], held: Fence, now: Millis) -> Step:
+        check_owner(held, command.transaction_id)
+        return self._acts[VERDICTS[held.state, command.phase]](connection, command, held, now)
+
+    def _apply(self, connection: Connection, command: Command[C], held: Fence, now: Millis) -> Step:
+        if self._participant.effect is not None:
+            return self._intend(connection, command, held, now)
+        if command.phase is Phase.CONFIRM:
+            if held.state is State.TRIED and held.transaction_id is None:
+                _check_expiry(held, now)
+            moved = self.finish_confirm(connection, held, now, command.traceparent)
+        else:
+            moved = self.finish_cancel(connection, held, now, reason=command.reason)
+        return Step(Answer(Verdict.APPLY, moved))
+
+    def _intend(self, connection: Connection, command: Command[C], held: Fence, now: Millis) -> Step:
+        if held.leased(now):
+            raise under_way(held)
+        if command.phase is Phase.CONFIRM:
+            if held.state is State.TRIED and held.transaction_id is None:
+                _check_expiry(held, now)
+            changes: dict[str, Any] = {"state": State.CONFIRMING}
+        else:
+            changes = {"state": State.CANCELLING, "reason": command.reason}
+        begun = held.intent is command.phase
+        moved = self.begin_effect(connection, held, now, intent=command.phase, **changes)
+        return Step(Answer(Verdict.APPLY, moved), to_do=True, look_first=begun)
+
+    def _repeat(self, connection: Connection, command: Command[C], held: Fence, _now: Millis) -> Step:
+        if command.phase is Phase.CONFIRM:
+            # The acknowledgement may have been lost: it is given again.
+            self._announcer.confirmed(connection, held, command.traceparent)
+        return Step(Answer(Verdict.REPEAT, held))
+
+    def _refuse(self, _connection: Connection, _command: Command[C], held: Fence, _now: Millis) -> Step:
+        return Step(Answer(Verdict.REFUSE, held))
+
+    def _wait(self, connection: Connection, command: Command[C], held: Fence, now: Millis) -> Step:
+        if held.leased(now) or held.intent is not command.phase:
+            raise under_way(held)
+        if command.phase is Phase.TRY:
+            self._check_deadline(held, now)
+        # Whoever began it is gone: this command carries it on.
+        moved = self.begin_effect(connection, held, now)
+        return Step(Answer(Verdict.APPLY, moved), to_do=True, look_first=True)
+
+    def _undo(self, connection: Connection, command: Command[C], held: Fence, now: Millis) -> Step:
+        reason = held.reason or command.reason
+        if held.leased(now):
+            moved = fence.move(connection, held, undo=True, reason=reason, updated_at=now)
+            return Step(Answer(Verdict.UNDO, moved))
+        moved = self.begin_effect(connection, held, now, undo=True, reason=reason)
+        return Step(Answer(Verdict.UNDO, moved), to_do=True, look_first=True)
+
+    def _conflict(self, _connection: Connection, command: Command[C], held: Fence, _now: Millis) -> Step:
+        if command.phase is Phase.CONFIRM:
+            raise Conflict(
+                "reservation-cancelled",
+                f"Reservation {held.id} is cancelled; it can't be confirmed any more.",
+            )
+        detail = f"Reservation {held.id} is {held.state.lower()}; it can't be cancelled any more."
+        slug = f"reservation-{held.state.lower()}"
+        if held.transaction_id is None:
+            # Its owner changed his mind too late, which breaks no protocol.
+            raise Refused(slug, detail)
+        raise Conflict(slug, detail)
+
+
+def context_of(held: Fence, now: Millis) -> Context:
+    """Return what a rule is told about a branch."""
+    return Context(held.id, held.transaction_id, now, held.reason)
+
+
+def check_owner(held: Fence, transaction_id: str | None) -> None:
+    """Raise unless the branch belongs to that transaction (None: to nobody but itself)."""
+    if held.transaction_id == transaction_id:
+        return
+    if transaction_id is None:
+        raise Refused(
+            "owned-by-transaction",
+            f"Reservation {held.id} belongs to a transaction; only its coordinator decides about it. "
+            "Name the transaction in TCC-Transaction-Id.",
+        )
+    raise Conflict("branch-id-reused", f"Branch {held.id} belongs to another transaction.")
+
+
+def under_way(held: Fence) -> Transient:
+    """Return what is answered while a branch's external effect is under way."""
+    return Transient(
+        f"Reservation {held.id} is {held.state.lower()}: ask again.", "effect-under-way", 425, retry_after=1
+    )
+
+
+def encode_refusal(refusal: Refused) -> str:
+    """Write a refusal as JSON, to be kept with the fence."""
+    problem = {
+        "slug": refusal.slug,
+        "detail": refusal.detail,
+        "status": refusal.status,
+        "extra": refusal.extra,
+    }
+    return pydantic_core.to_json(problem).decode()
+
+
+def refusal_of(held: Fence) -> Refused:
+    """Return the refusal with which a Try of this cancelled branch is answered."""
+    if held.refusal is not None:
+        problem = pydantic_core.from_json(held.refusal)
+        return Refused(problem["slug"], problem["detail"], problem["status"], **problem["extra"])
+    if held.claim is None:
+        return Refused("cancelled-before-try", f"Branch {held.id} was cancelled before it was tried.")
+    return Refused("reservation-cancelled", f"Reservation {held.id} was cancelled; it can't be held again.")
+
+
+def _check_expiry(held: Fence, now: Millis) -> None:
+    if held.expires_at is not None and now >= held.expires_at:
+        raise Refused(
+            "reservation-expired", f"Reservation {held.id} has expired; make a new one.", status=410
+        )
+
+
+def _gone(held: Fence) -> Refused:
+    slug = "reservation-expired" if held.reason == "expired" else "reservation-cancelled"
+    return Refused(slug, f"Reservation {held.id} is no longer held; make a new one.", status=410)

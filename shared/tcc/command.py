@@ -1,0 +1,56 @@
+"""What passes between a door and a participant: the command, the answer, and what a rule is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy import Connection
+
+from shared.clock import Millis
+from shared.tcc.fence import Fence
+from shared.tcc.protocol import Phase, State, Verdict
+
+C = TypeVar("C", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a rule may want to know besides the claim. reason: the slug given with a Cancel."""
+
+    branch_id: str
+    transaction_id: str | None
+    now: Millis
+    reason: str | None = None
+
+
+Rule = Callable[[Connection, C, Context], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Generic[C]):
+    """Something a door was asked to do to one branch.
+
+    transaction_id: None for a standalone reservation; claim and expires_at: for Try; reason: for Cancel;
+    traceparent: what the messages that follow from it carry on.
+    """
+
+    phase: Phase
+    branch_id: str
+    transaction_id: str | None
+    claim: C | None = None
+    expires_at: Millis | None = None
+    reason: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a command: what was done about it, and the branch as it stands now, durably."""
+
+    verdict: Verdict
+    fence: Fence
+
+    @property
+    def state(self) -> State:
+        return self.fence.state
