@@ -101,7 +101,7 @@ class Coordinator:
         transaction = self._new(request)
         decided = await self._driver.begin(transaction)
         if decided is not None:
-            return decided, True
+            return await self.wait_decided(decided), True
         found = await self.show(transaction.transaction_id)
         if found.reason == UNKNOWN_TRANSACTION:
             detail = "An inquiry cancelled this id before its transaction arrived. Begin under a new id."

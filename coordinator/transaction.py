@@ -234,7 +234,8 @@ def wake_at(transaction: Transaction) -> Millis | None:
     match transaction.state:
         case State.TRYING:
             trying = [one.due_at for one in transaction.branches if one.state is BranchState.TRYING]
-            return min([*trying, transaction.deadline])
+            auto = transaction.mode is Mode.AUTO
+            return min([*trying, transaction.decidable_until + 1 if auto else transaction.deadline])
         case State.TRIED:
             return transaction.deadline
         case State.CONFIRMING | State.CANCELLING:
