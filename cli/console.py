@@ -50,6 +50,12 @@ class Console:
             table.add_row(*(Text(_cell(value)) for value in row))
         self._rich.print(table)
 
+    def pairs(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        """Write what is known of one thing, a line for each name and value."""
+        width = max((len(name) for name, _ in pairs), default=0)
+        for name, value in pairs:
+            self.line(f"{name:<{width}}  {_cell(value)}")
+
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Advance]:
         """Show how far some work is; the function it gives says that one more is done.
@@ -57,7 +63,12 @@ class Console:
         A bar on a terminal, otherwise a line every two seconds; on stderr, so that results stay clean.
         """
         if self._err.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             with Progress(*columns, console=RichConsole(file=self._err)) as bar:
                 task = bar.add_task(what, total=total)
                 yield lambda: bar.advance(task)

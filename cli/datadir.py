@@ -1,10 +1,10 @@
 """The directory of a stack: databases, logs, and the notes that `up` keeps there.
 
-    coordinator.db  order.db  stock.db  payment.db     SQLite
-    logs/<process>.log  logs/<process>.log.1           what the processes say, the newest and the one before
-    run.json                                           who runs: [{"name","pid","port","starts"}], and `up` itself
-    up.lock                                            held by the one `up` that may use the directory
-    samples.json                                       written once the sample data is in
+coordinator.db  order.db  stock.db  payment.db     SQLite
+logs/<process>.log  logs/<process>.log.1           what the processes say, the newest and the one before
+run.json                                           who runs: [{"name","pid","port","starts"}], and `up` itself
+up.lock                                            held by the one `up` that may use the directory
+samples.json                                       written once the sample data is in
 """
 
 import fcntl
@@ -86,18 +86,18 @@ class DataDirectory:
         return run
 
     def end_leftovers(self, seconds: float = 3.0) -> list[str]:
-        """Kill what an earlier `up`, which ended without stopping it, left behind; return the names.
+        """Kill what an earlier `up`, itself killed, may have left; wait for its end; return the names.
 
-        On Linux the kernel does this by itself; elsewhere the broker would stay. Only called while the lock
-        is held, so whatever run.json names belongs to nobody else. A pid that was given to another process
-        since then is told by its start.
+        The kernel has been asked to do the same, so this mostly waits. Only called while the lock is held,
+        so whatever run.json names belongs to nobody else; that a pid wasn't given to another process since
+        then is seen by when it started.
         """
         run = self.noted() or {"processes": []}
-        left = [p for p in run["processes"] if started_at(p["pid"]) == p.get("startedAt") is not None]
+        left = [process for process in run["processes"] if _is_it(process)]
         for process in left:
             _kill(process["pid"])
         deadline = time.monotonic() + seconds
-        while any(started_at(p["pid"]) == p["startedAt"] for p in left) and time.monotonic() < deadline:
+        while any(_is_it(process) for process in left) and time.monotonic() < deadline:
             time.sleep(0.02)
         return [process["name"] for process in left]
 
@@ -115,7 +115,10 @@ class DataDirectory:
 
 
 def started_at(pid: int) -> int | None:
-    """Return when a process started, in the kernel's ticks since boot: None where there is none, or no /proc."""
+    """Return when a process started, in the kernel's ticks since boot.
+
+    None where there is no such process, and on systems without /proc.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -123,6 +126,10 @@ def started_at(pid: int) -> int | None:
     # The command's name, in brackets, may hold anything; the state follows it, and start time is field 22.
     state, *fields = stat.rpartition(")")[2].split()
     return None if state == "Z" else int(fields[18])
+
+
+def _is_it(process: dict[str, Any]) -> bool:
+    return process["startedAt"] is not None and started_at(process["pid"]) == process["startedAt"]
 
 
 def _kill(pid: int) -> None:

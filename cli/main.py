@@ -5,8 +5,12 @@ from collections.abc import Sequence
 
 import typer
 
-from cli.outcome import CommandError, Exit
+from cli.commands.database import database
+from cli.commands.dead_letters import dead_letters
+from cli.commands.orders import orders
+from cli.commands.transactions import transactions
 from cli.commands.up import up
+from cli.outcome import CommandError, Exit
 
 app = typer.Typer(
     name="handfast",
@@ -16,6 +20,10 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(up)
+app.add_typer(orders, name="orders")
+app.add_typer(transactions, name="tx")
+app.add_typer(dead_letters, name="dlt")
+app.add_typer(database, name="db")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

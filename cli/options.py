@@ -17,6 +17,11 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Directory of databases and logs (HANDFAST_DATA_DIR).", show_default=False),
 ]
+Limit = Annotated[int, typer.Option(min=1, help="List at most so many.")]
+Wait = Annotated[
+    int | None,
+    typer.Option(min=0, max=30, metavar="SECONDS", help="Wait for the final state.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for another program to read.")]
 
 

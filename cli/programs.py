@@ -16,7 +16,7 @@ PACKAGES = {
 }
 
 STOPPING_ORDER = (("order",), ("coordinator",), ("stock", "payment"), (BROKER,))
-"""The front door first, so that nothing new comes in; the broker last, so that the others can say what they know."""
+"""The front door first, so that nothing new comes in; the broker last, so that the others can finish."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Child:
 class Supervisor:
     """Starts, restarts and stops processes.
 
-    report: takes a sentence for the person at the terminal; changed: is called whenever a process came or went.
+    report: takes a sentence for the person at the terminal; changed: is called when a process came or went.
     """
 
     def __init__(self, report: Callable[[str], None], changed: Callable[[], None]) -> None:
@@ -51,7 +51,9 @@ class Supervisor:
 
     def pids(self) -> dict[str, int]:
         """Return the pids of what is running just now, by name."""
-        return {name: child.process.pid for name, child in self._children.items() if child.process is not None}
+        return {
+            name: child.process.pid for name, child in self._children.items() if child.process is not None
+        }
 
     def failing(self, times: int) -> list[str]:
         """Return the names of the processes that ended at least so often, one soon after the other."""
@@ -81,7 +83,9 @@ class Supervisor:
         for number, stage in enumerate(stages):
             share = max(0.0, deadline - loop.time()) / (len(stages) - number)
             children = [self._children[name] for name in stage if name in self._children]
-            killed += [name for name in await asyncio.gather(*(self._end(c, share) for c in children)) if name]
+            killed += [
+                name for name in await asyncio.gather(*(self._end(c, share) for c in children)) if name
+            ]
         return killed
 
     async def _keep(self, child: Child) -> None:

