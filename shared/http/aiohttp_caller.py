@@ -1,0 +1,98 @@
+"""The Caller over sockets: one aiohttp session a program, kept alive, bounded in every direction."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from shared.errors import Unreachable
+from shared.http.caller import Reply
+from shared.telemetry import current_traceparent
+
+MAX_REPLY_BYTES: Final = 1024 * 1024
+
+# Below what servers keep an idle connection (uvicorn as we run it: 75 s), so that a request hardly ever meets
+# a connection that is just being closed.
+KEEP_ALIVE_SECONDS: Final = 30
+_UNSENT: Final = frozenset({"User-Agent", "Accept", "Accept-Encoding"})
+
+
+class AiohttpCaller:
+    """A Caller. max_connections: at once, over all hosts; who comes later waits within its timeout.
+
+    Only a connection that was lost before a PUT, DELETE or GET was answered is replaced once, by aiohttp
+    itself; to repeat those changes nothing.
+    """
+
+    def __init__(self, *, max_connections: int = 256, max_reply_bytes: int = MAX_REPLY_BYTES) -> None:
+        self._max_connections = max_connections
+        self._max_reply_bytes = max_reply_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float,  # noqa: ASYNC109 - the port's signature
+    ) -> Reply:
+        session = self._session or self._open()
+        sent = dict(headers) if headers else {}
+        traceparent = current_traceparent()
+        if traceparent is not None:
+            sent.setdefault("traceparent", traceparent)
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                session.request(
+                    method, URL(url, encoded=True), headers=sent, data=body, allow_redirects=False
+                ) as response,
+            ):
+                content = await self._read(response)
+        except TimeoutError as error:
+            raise Unreachable(f"{method} {url} was not answered within {timeout:g} s.") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable(f"{method} {url} got no answer: {type(error).__name__}: {error}") from error
+        return Reply(response.status, _plain(response.raw_headers), content)
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),  # None at all: each call is bounded as a whole.
+            skip_auto_headers=_UNSENT,
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self._session
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read the whole body; raise ValueError once it is larger than we take."""
+        length = response.content_length
+        if length is not None and length <= self._max_reply_bytes:
+            return await response.read()
+        chunks: list[bytes] = []
+        left = self._max_reply_bytes if length is None else -1
+        while left >= 0:
+            chunk = await response.content.readany()
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            left -= len(chunk)
+        response.close()
+        raise ValueError(f"the answer is larger than {self._max_reply_bytes} bytes")
+
+
+def _plain(raw: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}

@@ -1,0 +1,73 @@
+"""The Caller without sockets: applications in this process, called over httpx's ASGI transport.
+
+For tests and the simulator. As over a network, an application goes on with a request whose caller has stopped
+waiting for the answer.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import httpx
+from starlette.types import ASGIApp
+
+from shared.errors import Unreachable
+from shared.http.aiohttp_caller import MAX_REPLY_BYTES
+from shared.http.caller import Reply
+from shared.telemetry import current_traceparent
+
+
+class AsgiCaller:
+    """A Caller to applications by their origin: `AsgiCaller({"http://stock.test": app})`.
+
+    Their lifespans are the test's to run. An origin that is not named, or was taken out, is unreachable.
+    """
+
+    def __init__(self, apps: Mapping[str, ASGIApp], *, max_reply_bytes: int = MAX_REPLY_BYTES) -> None:
+        self.apps = dict(apps)
+        self._max_reply_bytes = max_reply_bytes
+        self._tasks: set[asyncio.Task[httpx.Response]] = set()
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float,  # noqa: ASYNC109 - the port's signature
+    ) -> Reply:
+        target = httpx.URL(url)
+        app = self.apps.get(f"{target.scheme}://{target.netloc.decode()}")
+        if app is None:
+            raise Unreachable(f"{method} {url} got no answer: nothing listens there.")
+        sent = httpx.Headers(dict(headers) if headers else None)
+        traceparent = current_traceparent()
+        if traceparent is not None:
+            sent.setdefault("traceparent", traceparent)
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+        task = asyncio.ensure_future(_send(app, httpx.Request(method, target, headers=sent, content=body)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait((task,), timeout=timeout)
+        if not task.done():
+            raise Unreachable(f"{method} {url} was not answered within {timeout:g} s.")
+        response = task.result()
+        if len(response.content) > self._max_reply_bytes:
+            raise Unreachable(f"{method} {url}: the answer is larger than {self._max_reply_bytes} bytes.")
+        return Reply(response.status_code, dict(response.headers), response.content)
+
+    async def close(self) -> None:
+        """Cancel what nobody waits for any more, and wait until it has ended."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _send(app: ASGIApp, request: httpx.Request) -> httpx.Response:
+    # A crash of the application is a 500 to its caller, as it would be over a socket.
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    response = await transport.handle_async_request(request)
+    await response.aread()
+    return response
