@@ -190,7 +190,9 @@ class Branches(Generic[C]):
             raise Refused("reservation-expired", "The deadline of this Try has passed.", 410)
 
     def _fresh(self, command: Command[C], claim: C, expires_at: Millis, now: Millis) -> Fence:
-        encoded = claim.model_dump_json(by_alias=True, exclude_none=True)
+        # The door's model may carry more than the claim; only the claim is kept, shown and compared.
+        serializer = self._participant.claim.__pydantic_serializer__
+        encoded = serializer.to_json(claim, by_alias=True, exclude_none=True).decode()
         outside = self._participant.effect is not None
         return Fence(
             id=command.branch_id,
