@@ -100,6 +100,11 @@ def refund(
     return refunded
 
 
+def read_refund(connection: Connection, refund_id: str) -> RefundRow:
+    """Read a refund that is known to be there."""
+    return RefundRow(*connection.execute(_REFUND, {"r": refund_id}).one())
+
+
 def refunds(connection: Connection, payment_id: str, after: str, most: int) -> list[RefundRow]:
     """Return up to `most` refunds of a payment whose id comes after the given one; raises NotFound."""
     known = connection.execute(_CAPTURED, {"p": payment_id}).one_or_none()
@@ -158,6 +163,7 @@ _PAY_BACK: Final = (
     .values(balance=ACCOUNT.c.balance + _A, refunded=ACCOUNT.c.refunded + _A, **_CHANGED)
 )
 _RECORD_REFUND: Final = REFUND.insert()
+_REFUND: Final = select(REFUND).where(REFUND.c.id == bindparam("r"))
 _REFUNDS: Final = (
     select(REFUND)
     .where(REFUND.c.payment_id == bindparam("p"), REFUND.c.id > bindparam("after"))

@@ -106,6 +106,11 @@ def page(connection: Connection, after: str, most: int) -> list[ProductRow]:
     return [ProductRow(*row) for row in connection.execute(_PAGE, {"after": after, "most": most})]
 
 
+def read_adjustment(connection: Connection, adjustment_id: str) -> AdjustmentRow:
+    """Read an adjustment that is known to be there."""
+    return AdjustmentRow(*connection.execute(_ADJUSTMENT, {"a": adjustment_id}).one())
+
+
 def adjustments(connection: Connection, product_id: str, after: str, most: int) -> list[AdjustmentRow]:
     """Return up to `most` adjustments of a product whose id comes after the given one; raises NotFound."""
     read(connection, product_id)
@@ -157,6 +162,7 @@ _PAGE: Final = (
     .limit(bindparam("most"))
 )
 _RECORD: Final = ADJUSTMENT.insert()
+_ADJUSTMENT: Final = select(ADJUSTMENT).where(ADJUSTMENT.c.id == bindparam("a"))
 _ADJUSTMENTS: Final = (
     select(ADJUSTMENT)
     .where(ADJUSTMENT.c.product_id == bindparam("p"), ADJUSTMENT.c.id > bindparam("after"))

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, Table
 from sqlmodel import Field, SQLModel
 
 from shared.database.port import table_of
+from shared.idempotency import IDEMPOTENCY
 from shared.messaging.letters import LETTER, REPLAY
 from shared.messaging.outbox import OutboxRow
 from shared.tcc.fence import RESERVATION
@@ -70,5 +71,6 @@ TABLES: Final[tuple[Table, ...]] = (
     table_of(OutboxRow),
     LETTER,
     REPLAY,
+    IDEMPOTENCY,
 )
 """Every table of this program's database."""
