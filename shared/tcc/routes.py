@@ -249,8 +249,6 @@ def _view_model(participant: Participant[C]) -> type[ReservationView]:
     taken = fields.keys() & (ReservationView.model_fields.keys() | {"seconds"})
     if taken:
         raise ValueError(f"A claim can't name its fields {sorted(taken)}: a reservation has its own.")
-    claimed: dict[str, Any] = {
-        name: (Maybe.__getitem__(field.annotation), None)
-        for name, field in fields.items()  # type: ignore
-    }
+    optional: Any = Maybe
+    claimed: dict[str, Any] = {name: (optional[field.annotation], None) for name, field in fields.items()}
     return create_model(f"{participant.name.capitalize()}Reservation", __base__=ReservationView, **claimed)

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Connection, bindparam, select
 
 from shared.clock import Millis
-from shared.errors import Transient, Unreachable
+from shared.errors import HandfastError, Transient, Unreachable
 from shared.messaging import letters
 from shared.tcc import fence
 from shared.tcc.command import C, Command
