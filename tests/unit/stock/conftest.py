@@ -1,11 +1,21 @@
-"""A stock database in memory."""
+"""A stock database in memory, and the service's own routes over it."""
 
+import random
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlmodel import SQLModel
 
+from shared.clock import SystemClock
 from shared.database.inline import InlineDatabase
+from shared.health import Health
+from shared.http.application import create_api
+from shared.identity import ulids
+from shared.telemetry import Metrics
+from stock_service.api import product_routes
+from stock_service.settings import StockSettings
 from stock_service.tables import TABLES
 
 
@@ -16,3 +26,19 @@ async def database() -> AsyncIterator[InlineDatabase]:
     database.write_now(lambda connection: SQLModel.metadata.create_all(connection, TABLES))
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def client(database: InlineDatabase) -> AsyncIterator[httpx.AsyncClient]:
+    clock = SystemClock()
+    api = create_api(
+        title="stock",
+        description="",
+        routers=[product_routes(database, clock, ulids(clock, random.Random(1)))],
+        settings=StockSettings(),
+        health=Health(),
+        metrics=Metrics(CollectorRegistry()),
+    )
+    transport = httpx.ASGITransport(app=api)
+    async with httpx.AsyncClient(transport=transport, base_url="http://stock") as client:
+        yield client
