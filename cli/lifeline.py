@@ -12,9 +12,12 @@ PR_SET_NAME = 15
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process once its parent is gone (Linux; elsewhere `watch` must do)."""
-    if _libc is not None and _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel for a signal once the thread that started this process is gone.
+
+    Linux only; elsewhere `watch` must do. Nothing but one system call, so it may run between fork and exec.
+    """
+    if _libc is not None and _libc.prctl(PR_SET_PDEATHSIG, number) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
 
 

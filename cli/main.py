@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import typer
 
+from cli.commands.bench import bench
 from cli.commands.database import database
 from cli.commands.dead_letters import dead_letters
+from cli.commands.demo import demo
 from cli.commands.orders import orders
 from cli.commands.transactions import transactions
 from cli.commands.up import up
@@ -20,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(up)
+app.command()(demo)
+app.command()(bench)
 app.add_typer(orders, name="orders")
 app.add_typer(transactions, name="tx")
 app.add_typer(dead_letters, name="dlt")

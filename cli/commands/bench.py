@@ -1,0 +1,77 @@
+"""`handfast bench`: how fast it is, beside a baseline that keeps nothing safe, in the same run."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.bench.figures import COLUMNS, Figures, row
+from cli.bench.machine import describe
+from cli.bench.memory import curve
+from cli.bench.run import compare, write_report
+from cli.console import Console
+from cli.outcome import CommandError, Usage
+
+
+def bench(
+    orders: Annotated[int, typer.Option(min=1, help="Orders at each level.")] = 3_000,
+    in_flight: Annotated[str, typer.Option(help="Levels: how many orders are in flight.")] = "1,32,128",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds at each level, raw and Handfast in turn.")] = 3,
+    memory: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Instead: memory and throughput over N orders.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+) -> None:
+    """Measure orders per second, latency and CPU per order on a stack of its own, beside the raw baseline."""
+    console = Console()
+    report: dict[str, Any] = {"machine": describe()}
+    console.line(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
+    if memory is not None:
+        report["memory"] = _memory(console, memory)
+    else:
+        report["figures"], failed = _speed(console, _levels(in_flight), orders, rounds)
+    if json_file is not None:
+        write_report(json_file, report)
+        console.line(f"written to {json_file}")
+    if memory is None and failed:
+        raise CommandError(f"orders were not accepted: {failed}")
+
+
+def _speed(
+    console: Console, levels: list[int], orders: int, rounds: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    raw, own = compare(levels, orders, rounds, console.note)
+    pairs: list[tuple[Figures, Figures | None]] = []
+    for baseline, mine in zip(raw, own, strict=True):
+        pairs += [(baseline, None), (mine, baseline)]
+    console.line()
+    console.table(COLUMNS, [row(figures, baseline) for figures, baseline in pairs])
+    console.line("every accepted order is CONFIRMED")
+    summaries = []
+    failed: dict[str, int] = {}
+    for figures, beside in pairs:
+        ratio = round(figures.rate / beside.rate, 3) if beside is not None and beside.rate else None
+        summaries.append({**figures.summary(), "ofRaw": ratio})
+        failed |= figures.failures
+    return summaries, failed
+
+
+def _memory(console: Console, orders: int) -> list[dict[str, Any]]:
+    steps = curve(orders, console.note)
+    names = list(steps[0].memory)
+    console.line()
+    console.table(
+        ("orders", "orders/s", *(f"{name} MiB" for name in names)),
+        [(step.orders, round(step.rate), *(step.memory.get(name) for name in names)) for step in steps],
+    )
+    return [step.summary() for step in steps]
+
+
+def _levels(text: str) -> list[int]:
+    try:
+        levels = [int(part) for part in text.split(",")]
+    except ValueError:
+        levels = []
+    if not levels or min(levels) < 1 or len(set(levels)) != len(levels):
+        raise Usage(f"--in-flight {text!r}: write different numbers with commas between them, like 1,32,128")
+    return levels
