@@ -155,9 +155,10 @@ class _Sent:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        elif not message.get("more_body", False):
-            self.complete = True
-        await self._send(message)
+            await self._send(message)
+        else:
+            await self._send(message)
+            self.complete = not message.get("more_body", False)
 
 
 async def _answer(error: Exception, scope: Scope, receive: Receive, sent: _Sent) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, cast, get_args
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive
@@ -112,5 +113,6 @@ def _check(endpoint: Callable[..., Any], dependant: Dependant) -> None:
 
 
 def _no_id(name: str) -> Refused:
+    name = to_camel(name)
     detail = f"{name} must match {ID_PATTERN}."
     return Refused("invalid-request", detail, 422, errors=[{"field": name, "detail": detail}])
