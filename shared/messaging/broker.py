@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from shared.clock import Millis
+from shared.errors import HandfastError
 
 Headers = tuple[tuple[str, bytes], ...]
+
+
+class Unpublishable(HandfastError):
+    """This message can never be published, whatever the broker's state."""
 
 
 class TopicPartition(NamedTuple):
@@ -52,7 +57,8 @@ class Publisher(Protocol):
     async def publish(self, messages: Sequence[Message]) -> list[Exception | None]:
         """Publish all with acks=all; return, in order, None for each that is acknowledged, or what failed.
 
-        Returns within a bounded time, broker or no broker.
+        What failed is Unpublishable where trying again is pointless. Returns within a bounded time, broker or
+        no broker.
         """
         ...
 

@@ -1,5 +1,6 @@
 """What a program tells the consumer about a topic: how its records are applied, and what if that fails."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from shared.messaging.letters import DeadLetter
 
 Verdict = Exception | None
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +52,12 @@ class Listener:
     retry: Retry
     is_fatal: Callable[[Exception], bool] = fatal_if_refused
     on_dead_letter: Callable[[Connection, Record, "DeadLetter"], None] = no_consequence
+
+
+def subject_of(listener: Listener, record: Record) -> Subject | None:
+    """Return what a record is about, or None where it can't be decoded."""
+    try:
+        return listener.subject(record)
+    except Exception as error:  # noqa: BLE001 - anything may come over a topic, and so may any error
+        log.debug("%s/%d@%d can't be decoded: %r", record.topic, record.partition, record.offset, error)
+        return None

@@ -1,7 +1,6 @@
 """The transactional outbox: a message is a row, written in the transaction whose news it carries."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
 
 import pydantic_core
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, bindparam, delete, select
@@ -33,7 +32,20 @@ class OutboxRow(SQLModel, table=True):
 
 _OUTBOX = table_of(OutboxRow)
 _INSERT = _OUTBOX.insert()
-_OLDEST = select(_OUTBOX).order_by(_OUTBOX.c.id).limit(bindparam("most"))
+_OLDEST = (
+    select(
+        _OUTBOX.c.id,
+        _OUTBOX.c.topic,
+        _OUTBOX.c.key,
+        _OUTBOX.c.value,
+        _OUTBOX.c.headers,
+        _OUTBOX.c.partition,
+    )
+    .where(_OUTBOX.c.id > bindparam("after"))
+    .order_by(_OUTBOX.c.id)
+    .limit(bindparam("most"))
+)
+_OLDEST_ELSEWHERE = _OLDEST.where(_OUTBOX.c.topic.not_in(bindparam("without", expanding=True)))
 _DELETE = delete(_OUTBOX).where(_OUTBOX.c.id == bindparam("row"))
 
 
@@ -68,10 +80,22 @@ class Outbox:
         return waiting
 
 
-def oldest(connection: Connection, most: int) -> list[tuple[int, Message]]:
-    """Return up to `most` rows in the order they were written."""
-    rows = connection.execute(_OLDEST, {"most": most}).mappings()
-    return [(row["id"], _message(row)) for row in rows]
+def oldest(
+    connection: Connection, most: int, *, after: int = 0, without: Collection[str] = ()
+) -> list[tuple[int, Message]]:
+    """Return up to `most` rows in the order they were written.
+
+    after: only rows beyond that id; without: topics to leave out.
+    """
+    if without:
+        bounds = {"most": most, "after": after, "without": list(without)}
+        rows = connection.execute(_OLDEST_ELSEWHERE, bounds)
+    else:
+        rows = connection.execute(_OLDEST, {"most": most, "after": after})
+    return [
+        (row, Message(topic, key, value, decode_headers(headers), partition))
+        for row, topic, key, value, headers, partition in rows
+    ]
 
 
 def remove(connection: Connection, rows: Iterable[int]) -> None:
@@ -88,13 +112,3 @@ def encode_headers(headers: Headers) -> bytes:
 
 def decode_headers(encoded: bytes) -> Headers:
     return tuple((name, value.encode("latin-1")) for name, value in pydantic_core.from_json(encoded))
-
-
-def _message(row: Any) -> Message:
-    return Message(
-        topic=row["topic"],
-        key=row["key"],
-        value=row["value"],
-        headers=decode_headers(row["headers"]),
-        partition=row["partition"],
-    )
