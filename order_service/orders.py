@@ -1,0 +1,249 @@
+"""Orders in the database: every statement that touches them, each built once.
+
+    add          writes a new order down, or finds the one that has its id
+    move         one compare-and-set along an edge of the domain's table; whoever comes late changes nothing
+    refuse       the same for a refusal, which also keeps what the customer was told
+    find, find_by_transaction, page, due    reads
+    postpone     the sweeper's own bookkeeping
+
+All are plain functions over a Connection and run inside `Database.write` or `Database.read`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pydantic_core
+from sqlalchemy import Connection, Row, and_, bindparam, case, func, select, update
+
+from order_service.domain import (
+    LET_GO,
+    RESERVATION_EXPIRED,
+    TRANSACTION_EXPIRED,
+    Line,
+    Refusal,
+    Status,
+    sources,
+)
+from order_service.tables import ORDERS
+from shared.clock import Millis
+from shared.database.port import insert_new
+
+SETTLE_MS: Final = 60_000
+"""How long a decided order may take to settle before the sweeper asks what became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as read. expires_at: of a hold; due_at: when the sweeper looks at it, None once final."""
+
+    order_id: str
+    transaction_id: str
+    customer_id: str
+    lines: tuple[Line, ...]
+    payment_amt: int
+    hold_seconds: int | None
+    body_hash: str
+    status: Status
+    reason: str | None
+    refusal: Refusal | None
+    expires_at: Millis | None
+    attempts: int
+    due_at: Millis | None
+    created_at: Millis
+    updated_at: Millis
+
+
+def add(connection: Connection, order: Order) -> Order | None:
+    """Write a new order down; where its id is taken already, write nothing and return who has it."""
+    if insert_new(connection, ORDERS, _values(order)):
+        return None
+    known = find(connection, order.order_id)
+    assert known is not None, f"the transaction id {order.transaction_id} of {order.order_id} is taken"
+    return known
+
+
+def find(connection: Connection, order_id: str) -> Order | None:
+    return _order(connection.execute(_BY_ID, {"id": order_id}).one_or_none())
+
+
+def find_by_transaction(connection: Connection, transaction_id: str) -> Order | None:
+    return _order(connection.execute(_BY_TRANSACTION, {"id": transaction_id}).one_or_none())
+
+
+def status_by_transaction(connection: Connection, transaction_id: str) -> tuple[str, Status] | None:
+    """Return id and status of the order that belongs to the transaction."""
+    row = connection.execute(_STATUS, {"id": transaction_id}).one_or_none()
+    return None if row is None else (row[0], Status(row[1]))
+
+
+def move(
+    connection: Connection, transaction_id: str, target: Status, now: Millis, reason: str | None = None
+) -> bool:
+    """Move an order along an edge to target; return False where there is no such edge from where it stands.
+
+    reason: for CANCELLING and CANCELLED; the first one recorded stays.
+    """
+    parameters: dict[str, Any] = {"id": transaction_id, "now": now}
+    if target in LET_GO:
+        parameters["why"] = reason
+    if target not in (Status.CONFIRMED, Status.CANCELLED):
+        parameters["due"] = now + SETTLE_MS
+    return connection.execute(_MOVES[target], parameters).rowcount == 1
+
+
+def hold(
+    connection: Connection, transaction_id: str, now: Millis, expires_at: Millis, due_at: Millis
+) -> bool:
+    """Move PENDING to HELD until the instant that the coordinator gave."""
+    parameters = {"id": transaction_id, "now": now, "expires": expires_at, "due": due_at}
+    return connection.execute(_HOLD, parameters).rowcount == 1
+
+
+def refuse(connection: Connection, transaction_id: str, refusal: Refusal, now: Millis) -> bool:
+    """Record why an order is not kept: PENDING or HELD becomes CANCELLING, what is let go learns the words.
+
+    Returns False where the order is kept or has its refusal already.
+    """
+    parameters = {
+        "id": transaction_id,
+        "now": now,
+        "due": now + SETTLE_MS,
+        "why": refusal.reason,
+        "told": _encode_refusal(refusal),
+    }
+    return connection.execute(_REFUSE, parameters).rowcount == 1
+
+
+def due(connection: Connection, now: Millis, most: int) -> list[Order]:
+    """Return orders that are not final and of which nobody spoke for too long, the most overdue first."""
+    rows = connection.execute(_DUE, {"now": now, "most": most}).all()
+    return [_known(row) for row in rows]
+
+
+def postpone(connection: Connection, postponements: Sequence[tuple[str, Millis]]) -> None:
+    """Look at each order (by transaction id) again at its instant, unless it became final meanwhile."""
+    parameters = [{"id": transaction_id, "at": at} for transaction_id, at in postponements]
+    if parameters:
+        connection.execute(_POSTPONE, parameters)
+
+
+def page(
+    connection: Connection, *, customer_id: str | None, status: Status | None, after: str | None, limit: int
+) -> list[Order]:
+    """Return up to limit orders, the newest first, that come after the given transaction id."""
+    statement = select(ORDERS).order_by(ORDERS.c.transaction_id.desc()).limit(limit)
+    if customer_id is not None:
+        statement = statement.where(ORDERS.c.customer_id == customer_id)
+    if status is not None:
+        statement = statement.where(ORDERS.c.status == status.value)
+    if after is not None:
+        statement = statement.where(ORDERS.c.transaction_id < after)
+    return [_known(row) for row in connection.execute(statement).all()]
+
+
+def _values(order: Order) -> dict[str, Any]:
+    return {
+        "order_id": order.order_id,
+        "transaction_id": order.transaction_id,
+        "customer_id": order.customer_id,
+        "items": pydantic_core.to_json([(line.product_id, line.qty) for line in order.lines]).decode(),
+        "payment_amt": order.payment_amt,
+        "hold_seconds": order.hold_seconds,
+        "body_hash": order.body_hash,
+        "status": order.status.value,
+        "reason": order.reason,
+        "refusal": None if order.refusal is None else _encode_refusal(order.refusal),
+        "expires_at": order.expires_at,
+        "attempts": order.attempts,
+        "due_at": order.due_at,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+    }
+
+
+def _order(row: Row[Any] | None) -> Order | None:
+    return None if row is None else _known(row)
+
+
+def _known(row: Row[Any]) -> Order:
+    values = row._asdict()
+    lines = pydantic_core.from_json(values.pop("items"))
+    values["lines"] = tuple(Line(product_id, qty) for product_id, qty in lines)
+    values["status"] = Status(values["status"])
+    told = values["refusal"]
+    values["refusal"] = None if told is None else Refusal(**pydantic_core.from_json(told))
+    return Order(**values)
+
+
+def _encode_refusal(refusal: Refusal) -> str:
+    return pydantic_core.to_json(
+        {
+            "slug": refusal.slug,
+            "status": refusal.status,
+            "detail": refusal.detail,
+            "reason": refusal.reason,
+            "members": dict(refusal.members),
+        }
+    ).decode()
+
+
+def _names(statuses: Sequence[Status]) -> list[str]:
+    return [status.value for status in statuses]
+
+
+_BY_ID = select(ORDERS).where(ORDERS.c.order_id == bindparam("id"))
+_BY_TRANSACTION = select(ORDERS).where(ORDERS.c.transaction_id == bindparam("id"))
+_STATUS = select(ORDERS.c.order_id, ORDERS.c.status).where(ORDERS.c.transaction_id == bindparam("id"))
+_DUE = (
+    select(ORDERS)
+    .where(ORDERS.c.due_at <= bindparam("now"))
+    .order_by(ORDERS.c.due_at)
+    .limit(bindparam("most"))
+)
+_ONE = ORDERS.c.transaction_id == bindparam("id")
+_POSTPONE = (
+    update(ORDERS)
+    .where(_ONE, ORDERS.c.due_at.is_not(None))
+    .values(attempts=ORDERS.c.attempts + 1, due_at=bindparam("at"))
+)
+
+
+def _first_reason() -> Any:
+    """The reason that is there already, or the given one, in the words that fit a hold which ran out."""
+    why = bindparam("why", type_=ORDERS.c.reason.type)
+    expired = and_(ORDERS.c.hold_seconds.is_not(None), why == TRANSACTION_EXPIRED)
+    return func.coalesce(ORDERS.c.reason, case((expired, RESERVATION_EXPIRED), else_=why))
+
+
+def _move_to(target: Status) -> Any:
+    values: dict[str, Any] = {
+        "status": target.value,
+        "attempts": 0,
+        "updated_at": bindparam("now"),
+        "due_at": None if target in (Status.CONFIRMED, Status.CANCELLED) else bindparam("due"),
+    }
+    if target in LET_GO:
+        values["reason"] = _first_reason()
+    if target is Status.HELD:
+        values["expires_at"] = bindparam("expires")
+    return update(ORDERS).where(_ONE, ORDERS.c.status.in_(_names(sources(target)))).values(values)
+
+
+_MOVES: Final[Mapping[Status, Any]] = {
+    status: _move_to(status) for status in Status if status not in (Status.PENDING, Status.HELD)
+}
+_HOLD = _move_to(Status.HELD)
+_OPEN = _names(sources(Status.CANCELLING))
+_REFUSE = (
+    update(ORDERS)
+    .where(_ONE, ORDERS.c.refusal.is_(None), ORDERS.c.status.in_([*_OPEN, *_names(tuple(LET_GO))]))
+    .values(
+        status=case((ORDERS.c.status.in_(_OPEN), Status.CANCELLING.value), else_=ORDERS.c.status),
+        reason=_first_reason(),
+        refusal=bindparam("told"),
+        attempts=0,
+        due_at=case((ORDERS.c.status == Status.CANCELLED.value, None), else_=bindparam("due")),
+        updated_at=bindparam("now"),
+    )
+)
