@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_the_row_is_durable_before_the_first_try_leaves() -> None:
             seen.append(await one.database.read(lambda connection: log.read(connection, "t")))
             return await call(*args, **kwargs)  # type: ignore[arg-type]
 
-        one.caller.call = watch  # type: ignore[method-assign,assignment]
+        one.caller.call = watch  # type: ignore[method-assign]
         await one.begin("t")
         assert seen
         assert None not in seen
@@ -303,17 +304,13 @@ def test_an_outcome_of_an_unknown_transaction_is_told_apart() -> None:
         [message] = await one.published()
         assert message.value is not None
         good = outcome_record(message, "confirmed")
-        strange = type(good)(**{**_fields(good), "value": (good.value or b"").replace(b'"t"', b'"x"')})
-        garbage = type(good)(**{**_fields(good), "value": b"\xff"})
+        strange = replace(good, value=(good.value or b"").replace(b'"t"', b'"x"'))
+        garbage = replace(good, value=b"\xff")
         verdicts = await one.outcomes.handle([strange, good, garbage])
         assert [verdict is None for verdict in verdicts] == [False, True, False]
         assert (await one.coordinator.show("t")).state is State.CONFIRMED
 
     virtually(story)
-
-
-def _fields(record: object) -> dict[str, object]:
-    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 def test_retry_drives_at_once_what_was_backing_off() -> None:
