@@ -2,8 +2,8 @@
 
 A row goes when the broker has acknowledged its message, so every message is published at least once. The
 next batch may be on its way while the rows of the last are still being removed; no row is on its way twice. A
-topic that cannot be published to rests for a while and holds up no other; a message that can never be published
-is logged and dropped.
+topic that cannot be published to rests for a while and holds up no other; a message that never can be is
+logged and dropped.
 """
 
 import asyncio

