@@ -1,0 +1,169 @@
+"""What a program is made of, and how it starts and stops: all that an `app.py` wires up but its subject.
+
+What a test or the simulator brings (a database, a broker, a caller) is used as it is and left open; what is
+missing is made from the settings, started with the application, and closed with it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
+
+from shared.bell import Bell
+from shared.clock import Clock, SystemClock
+from shared.database.port import Database
+from shared.database.sqlite import SqliteDatabase
+from shared.errors import Transient
+from shared.health import Health
+from shared.http.aiohttp_caller import AiohttpCaller
+from shared.http.application import create_api
+from shared.http.caller import Caller
+from shared.identity import NewId, ulids
+from shared.messaging.broker import Broker
+from shared.messaging.consumer import Consumer, Listener
+from shared.messaging.kafka import KafkaBroker
+from shared.messaging.kafka_subscription import Membership
+from shared.messaging.outbox import Outbox
+from shared.messaging.relay import Relay
+from shared.messaging.topics import TopicKeeper
+from shared.migrations import require_current
+from shared.settings import Settings, database_path
+from shared.supervision import Loop, supervised
+from shared.telemetry import Metrics
+
+PROBE_SECONDS: Final = 1.0
+"""Seconds between two looks at whether the database can be written."""
+
+_log = logging.getLogger(__name__)
+
+
+class Program:
+    """One program: its parts, its loops and its API. name: a key of `shared.settings.PORTS`."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        new_id: NewId | None = None,
+        randomness: random.Random | None = None,
+        database: Database | None = None,
+        broker: Broker | None = None,
+        caller: Caller | None = None,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.randomness = randomness or random.Random()  # noqa: S311 - identifiers and jitter are no secrets
+        self.new_id = new_id or ulids(self.clock, self.randomness)
+        self.database = database or SqliteDatabase(database_path(settings, name))
+        self.broker = broker or _kafka(settings, name)
+        self.caller = caller or AiohttpCaller(max_connections=settings.max_calls_in_flight)
+        self.outbox = Outbox(self.clock)
+        self.bell = Bell()
+        self.health = Health()
+        self.metrics = Metrics(CollectorRegistry())
+        self._owns_database, self._owns_broker, self._owns_caller = (
+            given is None for given in (database, broker, caller)
+        )
+        self._loops: dict[str, Loop] = {}
+        self.run("database", _DatabaseProbe(self.database, self.health).run)
+
+    def run(self, name: str, loop: Loop, check: Callable[[], str | None] | None = None) -> None:
+        """Have a loop run for as long as the application; check: whether it can do its work."""
+        self._loops[name] = loop
+        if check is not None:
+            self.health.add(name, check)
+
+    def exchange(self, listeners: Sequence[Listener], publishes: Collection[str]) -> None:
+        """Consume the listeners' topics, publish the outbox, keep those topics and `publishes` in being."""
+        relay = Relay(self.database, self.outbox, self.broker.publisher(), registry=self.metrics.registry)
+        self.run("relay", relay.run, relay.health)
+        topics = [listener.topic for listener in listeners]
+        keeper = TopicKeeper(self.broker, dict.fromkeys([*topics, *publishes], self.settings.partitions))
+        self.run("topics", keeper.run, keeper.health)
+        group = f"handfast-{self.name}"
+        consumer = Consumer(
+            self.broker.subscription(group, topics),
+            listeners,
+            group=group,
+            database=self.database,
+            outbox=self.outbox,
+            clock=self.clock,
+            new_id=self.new_id,
+            randomness=self.randomness,
+            reset_state_on_recovery_failure=self.settings.reset_state_on_recovery_failure,
+            registry=self.metrics.registry,
+        )
+        self.run("consumer", consumer.run, consumer.health)
+
+    def api(
+        self,
+        *,
+        title: str,
+        description: str,
+        routers: Sequence[APIRouter],
+        sheds: Collection[tuple[str, str]] = (),
+    ) -> FastAPI:
+        """Return the program's API, whose lifespan starts and stops everything; sheds: see create_api."""
+        return create_api(
+            title=title,
+            description=description,
+            routers=routers,
+            settings=self.settings,
+            health=self.health,
+            metrics=self.metrics,
+            lifespan=self._lifespan,
+            sheds=sheds,
+            randomness=self.randomness,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            if self._owns_database:
+                require_current(database_path(self.settings, self.name), self.name)
+                await self.database.start()
+                stack.push_async_callback(self.database.close)
+            if self._owns_broker:
+                stack.push_async_callback(self.broker.close)
+            if self._owns_caller:
+                stack.push_async_callback(self.caller.close)
+            await stack.enter_async_context(supervised(self._loops, self.health))
+            yield
+
+
+class _DatabaseProbe:
+    """Looks now and then whether the database can be written, so that readiness need not ask it."""
+
+    def __init__(self, database: Database, health: Health) -> None:
+        self._database = database
+        self._problem: str | None = None
+        health.add("database", lambda: self._problem)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._database.write(lambda _: None)
+            except Transient as error:
+                if self._problem is None:
+                    _log.warning("The database can't be written: %s", error.detail)
+                self._problem = error.detail
+            else:
+                self._problem = None
+            await asyncio.sleep(PROBE_SECONDS)
+
+
+def _kafka(settings: Settings, name: str) -> KafkaBroker:
+    return KafkaBroker(
+        settings.bootstrap,
+        client_id=f"handfast-{name}",
+        replication_factor=settings.replication_factor,
+        membership=Membership(fetch_wait_ms=settings.fetch_max_wait_ms),
+    )

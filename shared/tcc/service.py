@@ -1,0 +1,52 @@
+"""A participant in a program: its host, its three doors (HTTP, Kafka, sweeper), and what keeps them going."""
+
+from fastapi import APIRouter
+
+from shared.messaging.retry import Retry
+from shared.program import Program
+from shared.tcc.alarms import Alarms
+from shared.tcc.command import C
+from shared.tcc.confirmations import OUTCOMES, confirmation_listener
+from shared.tcc.inquiry import Inquirer
+from shared.tcc.participant import Participant, ParticipantHost
+from shared.tcc.routes import reservation_routes
+from shared.tcc.sweeper import Sweeper
+
+
+def host_participant(program: Program, participant: Participant[C]) -> ParticipantHost[C]:
+    """Return the host of a participant; its consumer, relay and sweeper become loops of the program."""
+    settings = program.settings
+    republish_ms = round(settings.republish_seconds * 1000)
+    host = ParticipantHost(
+        participant=participant,
+        database=program.database,
+        clock=program.clock,
+        new_id=program.new_id,
+        outbox=program.outbox,
+        bell=program.bell,
+        source=program.name,
+        alarms=Alarms(program.metrics.registry),
+        skew_allowance_ms=round(settings.skew_allowance_seconds * 1000),
+        republish_ms=republish_ms,
+    )
+    retry = Retry.parse(settings.retry_for(participant.topic))
+    program.exchange([confirmation_listener(host, retry)], publishes=[OUTCOMES])
+    sweeper = Sweeper(
+        host,
+        Inquirer(program.caller, settings.url("coordinator")),
+        randomness=program.randomness,
+        sweep_seconds=settings.sweep_seconds,
+        republish_ms=republish_ms,
+        republish_max_ms=round(settings.republish_max_seconds * 1000),
+        registry=program.metrics.registry,
+    )
+    program.run("sweeper", sweeper.run)
+    return host
+
+
+def participant_routes(program: Program, host: ParticipantHost[C]) -> list[APIRouter]:
+    """Return the routes that every participant's program has: reservations and dead letters."""
+    settings = program.settings
+    return [
+        reservation_routes(host, base_url=settings.own_url(program.name), hold_seconds=settings.hold_seconds),
+    ]
