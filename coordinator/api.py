@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal
 import pydantic_core
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
-from shared.http.paging import PageOf, Paging, page_of
-from shared.http.prefer import PREFER, wait_seconds
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,6 +27,9 @@ from shared.http.answers import json_answer, no_content, problem_answer
 from shared.http.caller import Caller
 from shared.http.lean import LeanRoute
 from shared.http.model import Body, Maybe, View
+from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
+from shared.http.parameters import PREFER, TCC_REASON, with_headers
+from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
 from shared.identity import Id
 from shared.tcc import protocol
@@ -129,7 +130,7 @@ def transaction_routes(coordinator: Coordinator, default_timeout: Millis) -> API
         status_code=201,
         response_model=TransactionView,
         responses={200: {"model": TransactionView}, 202: {"model": TransactionView}, **declared(409)},
-        openapi_extra=PREFER,
+        openapi_extra=with_headers(PREFER),
     )
     async def begin_transaction(request: Request, body: TransactionBody) -> Response:
         transaction, created = await coordinator.begin(_request(body, default_timeout))
@@ -141,7 +142,9 @@ def transaction_routes(coordinator: Coordinator, default_timeout: Millis) -> API
         location = {"location": f"/api/v1/transactions/{transaction.transaction_id}"}
         return _view(transaction, 201 if created else 200, location)
 
-    @router.get("/transactions/{transaction_id}", response_model=TransactionView, openapi_extra=PREFER)
+    @router.get(
+        "/transactions/{transaction_id}", response_model=TransactionView, openapi_extra=with_headers(PREFER)
+    )
     async def show_transaction(request: Request, transaction_id: Id) -> Response:
         transaction = await coordinator.show(transaction_id)
         return _view(await coordinator.wait_final(transaction, wait_seconds(request)))
@@ -191,13 +194,18 @@ def manual_routes(coordinator: Coordinator) -> APIRouter:
         "/transactions/{transaction_id}",
         response_model=TransactionView,
         responses=declared(409, 410),
-        openapi_extra=PREFER,
+        openapi_extra=with_headers(PREFER),
     )
     async def confirm_transaction(request: Request, transaction_id: Id) -> Response:
         transaction = await coordinator.confirm(transaction_id)
         return _view(await coordinator.wait_final(transaction, wait_seconds(request)))
 
-    @router.delete("/transactions/{transaction_id}", status_code=204, responses=declared(409))
+    @router.delete(
+        "/transactions/{transaction_id}",
+        status_code=204,
+        responses=declared(409),
+        openapi_extra=with_headers(TCC_REASON, PREFER),
+    )
     async def cancel_transaction(request: Request, transaction_id: Id) -> Response:
         reason = request.headers.get(protocol.REASON, "cancelled")
         transaction = await coordinator.cancel(transaction_id, _slug(reason))
@@ -211,14 +219,19 @@ def listing_routes(coordinator: Coordinator, registry: Registry, caller: Caller)
     """Return the routes that list: transactions and participants."""
     router = APIRouter(prefix="/api/v1", tags=["transactions"])
 
-    @router.get("/transactions", response_model=PageOf[TransactionView])
+    @router.get("/transactions", response_model=Page[TransactionView])
     async def list_transactions(
-        paging: Paging, state: State | None = None, attention: Annotated[bool | None, Query()] = None
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+        state: State | None = None,
+        attention: Annotated[bool | None, Query()] = None,
     ) -> Response:
-        found = await coordinator.page(
-            state=state, attention=attention, after=paging.after, most=paging.limit + 1
-        )
-        return page_of([view_of(one) for one in found], paging, cursor=lambda one: one.transaction_id)
+        """Transactions in the order of their ids. attention: only those that want it (or don't)."""
+        place = decode_cursor(cursor, str)
+        after = None if place is None else place[0]
+        found = await coordinator.page(state=state, attention=attention, after=after, most=limit + 1)
+        more = encode_cursor(found[limit - 1].transaction_id) if len(found) > limit else None
+        return json_answer(page_of([view_of(one) for one in found[:limit]], more))
 
     @router.get("/participants", response_model=ParticipantsView)
     async def list_participants() -> Response:

@@ -158,12 +158,15 @@ class Driver:
         return after, [self._confirm(after, branch, now) for branch in published]
 
     async def run(self) -> None:
-        """Find what is due and nobody drives, for ever."""
-        while True:
-            taken = await self._take_due()
-            for transaction in taken:
-                self.drive_behind(transaction)
-            await asyncio.sleep(0 if len(taken) == BATCH else self._poll)
+        """Find what is due and nobody drives, until cancelled; then stop what is under way."""
+        try:
+            while True:
+                taken = await self._take_due()
+                for transaction in taken:
+                    self.drive_behind(transaction)
+                await asyncio.sleep(self._poll)
+        finally:
+            await self.stop()
 
     async def stop(self) -> None:
         """Stop what is under way; it is taken up again by whoever finds it due."""

@@ -15,7 +15,7 @@ from shared.clock import Clock
 from shared.database.port import Database
 from shared.errors import HandfastError
 from shared.messaging.broker import Record
-from shared.messaging.consumer import Listener, Subject
+from shared.messaging.listener import Listener, Subject
 from shared.messaging.outbox import Outbox
 from shared.messaging.retry import Retry
 from shared.tcc.confirmations import Outcome, read_outcome
@@ -109,7 +109,6 @@ def outcome_listener(outcomes: Outcomes, retry: Retry) -> Listener:
         topic=TOPIC,
         handle=outcomes.handle,
         subject=_subject,
-        on_dead_letter=lambda _connection, _record, _letter: None,
         is_fatal=lambda error: not isinstance(error, Stale),
         retry=retry,
     )

@@ -1,0 +1,100 @@
+"""The coordinator, wired up: `python -m coordinator.app`."""
+
+import random
+
+from fastapi import FastAPI
+
+from coordinator.api import listing_routes, manual_routes, transaction_routes
+from coordinator.caller import ParticipantCaller
+from coordinator.coordinator import Coordinator
+from coordinator.driver import Driver
+from coordinator.outcomes import TOPIC, Outcomes, outcome_listener
+from coordinator.participants import Registry
+from coordinator.settings import CoordinatorSettings, policy, registrations
+from shared.clock import Clock
+from shared.database.port import Database
+from shared.http.caller import Caller
+from shared.http.server import run_program
+from shared.identity import NewId
+from shared.messaging.broker import Broker
+from shared.messaging.letter_routes import dead_letter_routes
+from shared.messaging.retry import Retry
+from shared.program import Program
+
+
+def create_app(
+    settings: CoordinatorSettings,
+    *,
+    clock: Clock | None = None,
+    new_id: NewId | None = None,
+    randomness: random.Random | None = None,
+    database: Database | None = None,
+    broker: Broker | None = None,
+    caller: Caller | None = None,
+) -> FastAPI:
+    """Return the coordinator; what is None is made from the settings (see `shared.program`)."""
+    program = Program(
+        "coordinator",
+        settings,
+        clock=clock,
+        new_id=new_id,
+        randomness=randomness,
+        database=database,
+        broker=broker,
+        caller=caller,
+    )
+    registry = Registry(registrations(settings))
+    rules = policy(settings, registry.published)
+    driver = Driver(
+        database=program.database,
+        outbox=program.outbox,
+        caller=ParticipantCaller(program.caller, registry, program.clock, program.randomness),
+        registry=registry,
+        policy=rules,
+        clock=program.clock,
+        new_id=program.new_id,
+        bell=program.bell,
+        lease=round(settings.lease_seconds * 1000),
+    )
+    coordinator = Coordinator(
+        database=program.database,
+        driver=driver,
+        registry=registry,
+        clock=program.clock,
+        new_id=program.new_id,
+        bell=program.bell,
+    )
+    outcomes = Outcomes(
+        database=program.database,
+        outbox=program.outbox,
+        driver=driver,
+        policy=rules,
+        clock=program.clock,
+        bell=program.bell,
+    )
+    topics = {one.topic for one in registry if one.topic}
+    program.exchange(
+        [outcome_listener(outcomes, Retry.parse(settings.retry_for(TOPIC)))], publishes=sorted(topics)
+    )
+    program.run("driver", driver.run)
+    return program.api(
+        title="Handfast coordinator",
+        description="Drives Try, Confirm and Cancel over all participants of a transaction, and owns the "
+        "decision.",
+        routers=[
+            transaction_routes(coordinator, round(settings.transaction_timeout_seconds * 1000)),
+            manual_routes(coordinator),
+            listing_routes(coordinator, registry, program.caller),
+            dead_letter_routes(program.database, program.outbox, program.clock, program.new_id),
+        ],
+    )
+
+
+def main() -> None:
+    """Run the coordinator until it is told to stop."""
+    settings = CoordinatorSettings()
+    run_program("coordinator", settings, lambda: create_app(settings))
+
+
+if __name__ == "__main__":
+    main()
