@@ -1,0 +1,241 @@
+"""The participants over which the one contract suite runs, each with what a test has to know of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import Connection, Table, select, update
+from sqlmodel import Field, SQLModel
+
+from order_service.domain import Status
+from order_service.participant import order
+from order_service.tables import ORDERS
+from order_service.tables import TABLES as ORDER_TABLES
+from payment_service.participant import payment
+from payment_service.tables import ACCOUNT
+from payment_service.tables import TABLES as PAYMENT_TABLES
+from shared.database.port import table_of
+from shared.errors import Refused
+from shared.http.model import Body, Quantity
+from shared.identity import Id
+from shared.messaging.letters import LETTER, REPLAY
+from shared.messaging.outbox import OutboxRow
+from shared.tcc.fence import RESERVATION
+from shared.tcc.participant import Context, Participant
+from stock_service.participant import stock
+from stock_service.tables import PRODUCT
+from stock_service.tables import TABLES as STOCK_TABLES
+from tests.contract.gateway import Gateway
+
+
+class Ledger(NamedTuple):
+    """What a participant holds and has kept for good, in units of one claim. held: None: it can't tell."""
+
+    held: int | None
+    kept: int
+
+
+class Case(Protocol):
+    """One participant under the suite. standalone: whether it knows reservations without a transaction."""
+
+    participant: Participant[Any]
+    tables: Sequence[Table]
+    standalone: bool
+
+    def prepare(self, connection: Connection) -> None:
+        """Put down whatever the claims need to be there."""
+        ...
+
+    def claim(self, transaction_id: str) -> Mapping[str, Any]:
+        """Return a claim that can be held."""
+        ...
+
+    def other_claim(self, transaction_id: str) -> Mapping[str, Any]:
+        """Return a claim that differs from `claim`."""
+        ...
+
+    def refused_claim(self, transaction_id: str) -> Mapping[str, Any]:
+        """Return a claim that business refuses."""
+        ...
+
+    def ledger(self, connection: Connection) -> Ledger: ...
+
+
+class ToyRow(SQLModel, table=True):
+    """The toy's counters."""
+
+    __tablename__ = "toy"
+
+    name: str = Field(primary_key=True)
+    free: int
+    held: int
+    kept: int
+
+
+TOY = table_of(ToyRow)
+KIT_TABLES = (RESERVATION, table_of(OutboxRow), LETTER, REPLAY)
+
+
+class ToyClaim(Body):
+    name: Id
+    count: Quantity
+
+
+def take(connection: Connection, claim: ToyClaim, _context: Context) -> None:
+    # It writes before it refuses: what it wrote has to be undone.
+    _shift(connection, claim, free=-1, held=1)
+    free = connection.execute(select(TOY.c.free).where(TOY.c.name == claim.name)).scalar_one()
+    if free < 0:
+        raise Refused("out-of-toys", "There are not so many toys.", free=free + claim.count)
+
+
+def keep(connection: Connection, claim: ToyClaim, _context: Context) -> None:
+    _shift(connection, claim, held=-1, kept=1)
+
+
+def give_back(connection: Connection, claim: ToyClaim, _context: Context) -> None:
+    _shift(connection, claim, free=1, held=-1)
+
+
+def _shift(connection: Connection, claim: ToyClaim, **signs: int) -> None:
+    changes = {name: TOY.c[name] + sign * claim.count for name, sign in signs.items()}
+    assert connection.execute(update(TOY).where(TOY.c.name == claim.name).values(changes)).rowcount == 1
+
+
+def toy(gateway: Gateway | None = None) -> Participant[ToyClaim]:
+    return Participant(
+        name="toy",
+        collection="toys",
+        topic="toy-confirmation",
+        claim=ToyClaim,
+        on_try=take,
+        on_confirm=keep,
+        on_cancel=give_back,
+        key=lambda _branch_id, claim: claim.name,
+        effect=gateway,
+    )
+
+
+@dataclass
+class ToyCase:
+    """A participant of nothing but counters; with a gateway, one whose counters are mirrored outside."""
+
+    gateway: Gateway | None = None
+    participant: Participant[Any] = field(init=False)
+    tables: Sequence[Table] = (TOY, *KIT_TABLES)
+    standalone: bool = True
+
+    def __post_init__(self) -> None:
+        self.participant = toy(self.gateway)
+
+    def prepare(self, connection: Connection) -> None:
+        connection.execute(TOY.insert(), {"name": "bear", "free": 100, "held": 0, "kept": 0})
+
+    def claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"name": "bear", "count": 1}
+
+    def other_claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"name": "bear", "count": 2}
+
+    def refused_claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"name": "bear", "count": 101}
+
+    def ledger(self, connection: Connection) -> Ledger:
+        row = connection.execute(select(TOY)).one()
+        assert row.free + row.held + row.kept == 100
+        if self.gateway is not None:
+            outside = (self.gateway.held, self.gateway.kept)
+            assert (row.held, row.kept) == outside, f"inside {row.held, row.kept}, outside {outside}"
+        return Ledger(row.held, row.kept)
+
+
+@dataclass
+class StockCase:
+    participant: Participant[Any] = stock
+    tables: Sequence[Table] = STOCK_TABLES
+    standalone: bool = True
+
+    def prepare(self, connection: Connection) -> None:
+        row = {"product_id": "1", "name": "One", "on_hand": 100, "held": 0, "sold": 0, "purchase_limit": None}
+        row |= {"frozen": False, "version": 1, "created_at": 0, "updated_at": 0}
+        connection.execute(PRODUCT.insert(), row)
+
+    def claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"productId": "1", "qty": 1, "customerId": "ann"}
+
+    def other_claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"productId": "1", "qty": 2, "customerId": "ann"}
+
+    def refused_claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"items": [{"productId": "1", "qty": 1}, {"productId": "unheard-of", "qty": 1}]}
+
+    def ledger(self, connection: Connection) -> Ledger:
+        row = connection.execute(select(PRODUCT)).one()
+        assert row.on_hand + row.sold == 100
+        return Ledger(row.held, row.sold)
+
+
+@dataclass
+class PaymentCase:
+    participant: Participant[Any] = payment
+    tables: Sequence[Table] = PAYMENT_TABLES
+    standalone: bool = True
+
+    def prepare(self, connection: Connection) -> None:
+        row = {"customer_id": "guest", "balance": 100, "held": 0, "captured": 0, "refunded": 0}
+        row |= {"version": 1, "created_at": 0, "updated_at": 0}
+        connection.execute(ACCOUNT.insert(), row)
+
+    def claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"paymentAmt": 1}
+
+    def other_claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"paymentAmt": 2}
+
+    def refused_claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"paymentAmt": 101}
+
+    def ledger(self, connection: Connection) -> Ledger:
+        row = connection.execute(select(ACCOUNT)).one()
+        assert row.balance + row.captured == 100
+        return Ledger(row.held, row.captured)
+
+
+@dataclass
+class OrderCase:
+    """Orders change when they are confirmed or cancelled only, and belong to a transaction each."""
+
+    participant: Participant[Any] = order
+    tables: Sequence[Table] = ORDER_TABLES
+    standalone: bool = False
+
+    def prepare(self, connection: Connection) -> None:
+        for transaction_id in ("tx-1", "tx-2"):
+            connection.execute(ORDERS.insert(), self._row(transaction_id))
+
+    def claim(self, transaction_id: str) -> Mapping[str, Any]:
+        return {"orderId": f"order-of-{transaction_id}"}
+
+    def other_claim(self, transaction_id: str) -> Mapping[str, Any]:
+        return {"orderId": f"other-order-of-{transaction_id}"}
+
+    def refused_claim(self, transaction_id: str) -> Mapping[str, Any]:
+        return {"orderId": f"unheard-of-{transaction_id}"}
+
+    def ledger(self, connection: Connection) -> Ledger:
+        states = connection.execute(select(ORDERS.c.status)).scalars().all()
+        return Ledger(None, states.count(Status.CONFIRMED.value))
+
+    def _row(self, transaction_id: str) -> dict[str, Any]:
+        return {
+            "order_id": f"order-of-{transaction_id}",
+            "transaction_id": transaction_id,
+            "customer_id": "guest",
+            "items": "[]",
+            "payment_amt": 1,
+            "body_hash": "",
+            "status": Status.PENDING.value,
+            "attempts": 0,
+            "created_at": 0,
+            "updated_at": 0,
+        }

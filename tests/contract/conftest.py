@@ -1,0 +1,55 @@
+"""One suite, every participant, every store: each test that asks for `world` runs for each of them."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from shared.database.inline import InlineDatabase
+from shared.database.port import Database
+from shared.database.sqlite import SqliteDatabase
+from tests.contract.cases import Case, OrderCase, PaymentCase, StockCase, ToyCase
+from tests.contract.gateway import Fault, Gateway
+from tests.contract.world import World, world_of
+
+CASES: dict[str, Callable[[], Case]] = {
+    "toy": ToyCase,
+    "stock": StockCase,
+    "payment": PaymentCase,
+    "order": OrderCase,
+    "gateway": lambda: ToyCase(Gateway()),
+    "dying-gateway": lambda: ToyCase(Gateway(Fault.DIES_BEFORE, Fault.DIES_AFTER)),
+    "forgetful-gateway": lambda: ToyCase(Gateway(Fault.FORGETS, Fault.FORGETS)),
+    "slow-gateway": lambda: ToyCase(Gateway(Fault.HANGS_BEFORE, Fault.HANGS_AFTER)),
+}
+STANDALONE = ("toy", "stock", "payment", "gateway")
+STORES: dict[str, Callable[[Path], Database]] = {
+    "sqlite": lambda path: SqliteDatabase(path / "contract.db"),
+    "inline": lambda path: InlineDatabase(path / "contract.db"),
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    return STORES[request.param](tmp_path)
+
+
+@pytest.fixture(params=CASES)
+async def world(request: pytest.FixtureRequest, store: Database) -> AsyncIterator[World]:
+    """Every participant, within a transaction."""
+    async with world_of(CASES[request.param](), store) as world:
+        yield world
+
+
+@pytest.fixture(params=STANDALONE)
+async def standalone(request: pytest.FixtureRequest, store: Database) -> AsyncIterator[World]:
+    """The participants that know reservations without a transaction."""
+    async with world_of(CASES[request.param](), store) as world:
+        yield world
+
+
+@pytest.fixture
+async def toy(store: Database) -> AsyncIterator[World]:
+    """The plainest participant, for what is the kit's alone."""
+    async with world_of(ToyCase(), store) as world:
+        yield world
