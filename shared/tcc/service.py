@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from shared.messaging.letter_routes import dead_letter_routes
 from shared.messaging.retry import Retry
 from shared.program import Program
 from shared.tcc.alarms import Alarms
@@ -49,4 +50,7 @@ def participant_routes(program: Program, host: ParticipantHost[C]) -> list[APIRo
     settings = program.settings
     return [
         reservation_routes(host, base_url=settings.own_url(program.name), hold_seconds=settings.hold_seconds),
+        dead_letter_routes(
+            database=program.database, outbox=program.outbox, clock=program.clock, new_id=program.new_id
+        ),
     ]
