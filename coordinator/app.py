@@ -85,7 +85,12 @@ def create_app(
             transaction_routes(coordinator, round(settings.transaction_timeout_seconds * 1000)),
             manual_routes(coordinator),
             listing_routes(coordinator, registry, program.caller),
-            dead_letter_routes(program.database, program.outbox, program.clock, program.new_id),
+            dead_letter_routes(
+                database=program.database,
+                outbox=program.outbox,
+                clock=program.clock,
+                new_id=program.new_id,
+            ),
         ],
     )
 
