@@ -1,0 +1,59 @@
+"""The command as a whole: what it offers, and how it answers misuse."""
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "up",
+        "demo",
+        "bench",
+        "db upgrade",
+        "tx list",
+        "tx show",
+        "tx retry",
+        "dlt list",
+        "dlt show",
+        "dlt replay",
+    ]
+    + [f"orders {name}" for name in ("place", "show", "list", "confirm", "cancel")],
+)
+def test_every_command_of_the_contract_explains_itself(run: Run, command: str) -> None:
+    ended = run(*command.split(), "--help")
+    assert ended.code == 0
+    assert "Usage:" in ended.out
+
+
+@pytest.mark.parametrize(
+    "command", ["orders show x", "orders list", "tx list", "tx show x", "dlt list", "dlt show x"]
+)
+def test_every_reading_command_offers_json(run: Run, command: str) -> None:
+    assert "--json" in run(*command.split()[:2], "--help").out
+
+
+@pytest.mark.parametrize(
+    "arguments", ["nonsense", "orders", "up --nonsense", "bench --in-flight 1,x", "tx show"]
+)
+def test_misuse_ends_with_2(run: Run, arguments: str) -> None:
+    assert run(*arguments.split()).code == 2
+
+
+def test_an_ephemeral_stack_brings_its_own_directory(run: Run) -> None:
+    ended = run("up", "--ephemeral", "--data-dir", "x")
+    assert ended.code == 2
+    assert "--ephemeral brings its own" in ended.err
+
+
+def test_a_port_that_does_not_exist_ends_with_2(run: Run) -> None:
+    assert run("up", "--ephemeral", "--port-offset", "60000").code == 2
+
+
+def test_db_upgrade_makes_and_keeps_the_databases(run: Run) -> None:
+    first = run("db", "upgrade", "--data-dir", "data")
+    again = run("db", "upgrade", "--data-dir", "data")
+    assert (first.code, again.code) == (0, 0)
+    assert first.out.count("upgraded") == 4
+    assert again.out.count("up to date") == 4
