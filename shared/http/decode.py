@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from shared.errors import Refused
+from shared.http.model import MAX_NUMBER
 
 MOST_ERRORS: Final = 20
 _SIMPLE: Final = (str, int, bool, NoneType)
@@ -38,7 +39,10 @@ def decoder(model: type[BaseModel], *, optional: bool = False) -> Callable[[byte
         try:
             value = validate_json(body, by_alias=True, by_name=False)
         except ValidationError as error:
-            raise invalid(error) from None
+            respelled = _with_plain_integers(body)
+            if respelled is None:
+                raise invalid(error) from None
+            return decode(respelled, request)
         # Every name takes a colon: as many colons as fields that were set means that none came twice.
         if not flat or body.count(b":") != len(value.model_fields_set):
             _check_exactness(body)
@@ -99,6 +103,28 @@ def _check_exactness(body: bytes) -> None:
         json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite)
     except ValueError as error:
         raise refusal_of([((), str(error))]) from None
+
+
+def _with_plain_integers(body: bytes) -> bytes | None:
+    """Spell 2.0 and 2e3 as the integers that they are to JSON; None where there is nothing to respell.
+
+    Pydantic's strict integers want an integer's spelling, the schema that we publish only wants its value.
+    """
+    found = False
+
+    def plain(number: str) -> float | int:
+        nonlocal found
+        value = _finite(number)
+        if not value.is_integer() or abs(value) > MAX_NUMBER:
+            return value
+        found = True
+        return int(value)
+
+    try:
+        values = json.loads(body, object_pairs_hook=_once, parse_constant=_finite, parse_float=plain)
+        return json.dumps(values).encode() if found else None
+    except (ValueError, RecursionError):
+        return None  # What is wrong with it, pydantic has said already.
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ MAX_LIMIT: Final = 500
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many items at most.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=512, description="Where to go on: the nextCursor of the page before."),
+    Query(min_length=1, max_length=512, description="Where to go on: the nextCursor of the page before."),
 ]
 
 

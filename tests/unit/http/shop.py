@@ -1,6 +1,7 @@
 """A small API with every sort of route, over which the HTTP layer is tested."""
 
 import asyncio
+import re
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI
@@ -18,7 +19,7 @@ from shared.http.paging import Cursor, Limit, Page, decode_cursor, encode_cursor
 from shared.http.parameters import PREFER, TCC_TRANSACTION_ID, with_headers
 from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
-from shared.identity import Id
+from shared.identity import ID_PATTERN, Id
 from shared.settings import Settings
 from shared.telemetry import Metrics, current_traceparent
 
@@ -92,7 +93,10 @@ class Shop:
             return json_answer(self.orders[order_id])
 
         @router.put("/{order_id}", status_code=204, openapi_extra=with_headers(TCC_TRANSACTION_ID))
-        async def confirm(order_id: Id) -> Response:  # noqa: ARG001 - it is what the path names
+        async def confirm(request: Request, order_id: Id) -> Response:  # noqa: ARG001 - the path names it
+            transaction = request.headers.get("tcc-transaction-id", "-")
+            if re.fullmatch(ID_PATTERN, transaction) is None:
+                raise Refused("invalid-request", "TCC-Transaction-Id must be an id.", 422)
             await self._work()
             return no_content()
 

@@ -51,6 +51,8 @@ async def test_a_well_formed_body_is_taken(client: httpx.AsyncClient) -> None:
         pytest.param(b'{"qty":1000000001}', id="too many"),
         pytest.param(b'{"qty":1' + b"0" * 5000 + b"}", id="a huge integer"),
         pytest.param(b'{"qty":1e999}', id="a huge float"),
+        pytest.param(b'{"qty":1e300}', id="a huge integer in short"),
+        pytest.param(b'{"qty":2.0,"qty":2.0}', id="a field twice that has to be respelled"),
         pytest.param(b'{"orderId":1}', id="a number for an id"),
         pytest.param(b'{"orderId":"a/b"}', id="a slash in an id"),
         pytest.param(b'{"orderId":"a\\n"}', id="a line break after an id"),
@@ -72,6 +74,15 @@ async def test_a_well_formed_body_is_taken(client: httpx.AsyncClient) -> None:
 )
 async def test_a_malformed_body_is_a_422_problem(client: httpx.AsyncClient, body: bytes) -> None:
     assert_problem(await client.post(PATH, content=body, headers=JSON), 422, "invalid-request")
+
+
+@pytest.mark.parametrize("qty", ["2.0", "2e0", "20E-1", "2"])
+async def test_an_integer_may_be_spelled_as_json_allows(client: httpx.AsyncClient, qty: str) -> None:
+    body = f'{{"productId":"1","qty":{qty}}}'
+    answer = await client.post(PATH + "/a/retries", content=body, headers=JSON)
+    assert answer.status_code == 202
+    assert answer.json()["line"]["qty"] == 2
+    assert isinstance(answer.json()["line"]["qty"], int)
 
 
 async def test_the_problem_names_the_fields_that_are_wrong(client: httpx.AsyncClient) -> None:

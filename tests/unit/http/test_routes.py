@@ -106,6 +106,7 @@ async def test_a_lists_pages_follow_each_other(client: httpx.AsyncClient) -> Non
         "limit=501",
         "limit=x",
         "limit=1.5",
+        "cursor=",
         "cursor=x",
         "cursor=%ff",
         "cursor=WzFd",
