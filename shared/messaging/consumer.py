@@ -112,9 +112,9 @@ class Consumer:
     async def _round(self) -> None:
         """Fetch, attempt what is due, pause what has to wait, commit."""
         loop = asyncio.get_running_loop()
-        self._reopen(loop.time())
         self._take(await self._fetch(loop.time()), loop.time())
         now = loop.time()
+        self._reopen(now)
         due: dict[str, list[Delivery]] = {}
         for partition, state in self._states.items():
             if state.waiting:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Index, LargeBinary, delete, distinct, select, text, update
+from sqlalchemy import BigInteger, Connection, Index, LargeBinary, delete, select, text, update
 from sqlmodel import Field, SQLModel
 
 from shared.clock import Millis
@@ -192,7 +192,7 @@ def settle_replayed(connection: Connection, letter_ids: Collection[str], now: Mi
 
 def topics_with_letters(connection: Connection) -> frozenset[str]:
     """Return the topics that have a letter which is not settled."""
-    return frozenset(connection.execute(select(distinct(LETTER.c.topic)).where(_is_unsettled())).scalars())
+    return frozenset(connection.execute(select(LETTER.c.topic).distinct().where(_is_unsettled())).scalars())
 
 
 def find(connection: Connection, letter_id: str, *, lock: bool = False) -> DeadLetter:
