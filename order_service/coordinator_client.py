@@ -16,7 +16,7 @@ import pydantic_core
 from shared.clock import Millis, from_iso
 from shared.errors import HandfastError, Unreachable
 from shared.http.caller import Caller, Reply
-from shared.tcc.protocol import Sort, sort_answer
+from shared.tcc.protocol import REASON, Sort, sort_answer
 
 logger = logging.getLogger(__name__)
 
@@ -116,9 +116,10 @@ class CoordinatorClient:
         reply = await self._call("PUT", self._transaction(transaction_id), None, seconds)
         return _accepted(reply) if sort_answer(reply.status) is Sort.DONE else _decided(reply)
 
-    async def cancel(self, transaction_id: str, *, seconds: float) -> Accepted | Decided:
-        """Decide a held transaction: cancel. Raises Unreachable, CoordinatorRefused."""
-        reply = await self._call("DELETE", self._transaction(transaction_id), None, seconds)
+    async def cancel(self, transaction_id: str, reason: str, *, seconds: float) -> Accepted | Decided:
+        """Decide a held transaction: cancel, for that reason (a slug). Raises as confirm does."""
+        url = self._transaction(transaction_id)
+        reply = await self._call("DELETE", url, None, seconds, {REASON: reason})
         return Accepted("CANCELLING", None) if sort_answer(reply.status) is Sort.DONE else _decided(reply)
 
     async def inquire(self, transaction_id: str, *, seconds: float) -> Inquiry:
@@ -142,10 +143,17 @@ class CoordinatorClient:
     def _transaction(self, transaction_id: str) -> str:
         return f"{self._transactions}/{quote(transaction_id, safe='')}"
 
-    async def _call(self, method: str, url: str, document: Any, seconds: float) -> Reply:
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        document: Any,
+        seconds: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
         """Make a call; raise Unreachable where its answer leaves the outcome unknown."""
         body = None if document is None else pydantic_core.to_json(document)
-        headers = None if body is None else _JSON
+        headers = headers if body is None else _JSON
         reply = await self._caller.call(method, url, headers=headers, body=body, timeout=max(seconds, 0.001))
         if sort_answer(reply.status) is Sort.UNKNOWN:
             raise Unreachable(f"The coordinator answered {reply.status}: the outcome is not certain yet.")

@@ -124,7 +124,9 @@ class Holds:
     async def _call_off(self, order: Order) -> Order:
         answer = await self._patience.insist(
             f"cancellation of order {order.order_id}",
-            lambda seconds: self._coordinator.cancel(order.transaction_id, seconds=seconds),
+            lambda seconds: self._coordinator.cancel(
+                order.transaction_id, CUSTOMER_CANCELLED, seconds=seconds
+            ),
             self._release_seconds,
         )
         if answer is None:

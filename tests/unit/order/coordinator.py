@@ -31,6 +31,7 @@ class Request:
     method: str
     path: str
     document: Any
+    reason: str | None = None
 
 
 class FakeCoordinator:
@@ -64,7 +65,8 @@ class FakeCoordinator:
         assert url.startswith(f"{BASE}/api/v1/transactions")
         assert body is None or (headers or {}).get("content-type") == "application/json"
         path = url.removeprefix(f"{BASE}/api/v1/transactions")
-        request = Request(method, path, None if body is None else pydantic_core.from_json(body))
+        document = None if body is None else pydantic_core.from_json(body)
+        request = Request(method, path, document, (headers or {}).get("tcc-reason"))
         if self.away:
             raise Unreachable("Nobody answers.")
         self.requests.append(request)
@@ -112,7 +114,9 @@ class FakeCoordinator:
         if rest == ["branches"]:
             return self._add(transaction_id, found, request.document)
         return (
-            self._confirm(transaction_id, found) if request.method == "PUT" else self._cancel(transaction_id)
+            self._confirm(transaction_id, found)
+            if request.method == "PUT"
+            else self._cancel(transaction_id, request.reason)
         )
 
     def _begin(self, document: Any) -> Reply:
@@ -164,8 +168,8 @@ class FakeCoordinator:
             return _reply(200, _shown(transaction_id, found))
         return self._too_late(found)
 
-    def _cancel(self, transaction_id: str) -> Reply:
-        self.decide(transaction_id, False, "cancelled")
+    def _cancel(self, transaction_id: str, reason: str | None) -> Reply:
+        self.decide(transaction_id, False, reason or "cancelled")
         if self.transactions[transaction_id].state in ("CONFIRMING", "CONFIRMED"):
             return _problem(409, "transaction-confirmed")
         return Reply(204)
