@@ -9,6 +9,8 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
+from shared.database.prepared import Prepared
+
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
@@ -49,8 +51,7 @@ def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> 
 
     It takes the write lock before anything is read, so whoever inserts first decides alone.
     """
-    statement = _insert_new_statement(connection.dialect.name, table)
-    return connection.execute(statement, dict(row)).rowcount == 1
+    return _insert_new(connection.dialect.name, table, tuple(row)).run(connection, row) == 1
 
 
 class Savepoint:
@@ -78,6 +79,6 @@ class Savepoint:
 
 
 @functools.cache
-def _insert_new_statement(dialect: str, table: Table) -> Any:
+def _insert_new(dialect: str, table: Table, columns: tuple[str, ...]) -> Prepared:
     build = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return build(table).on_conflict_do_nothing()
+    return Prepared(build(table).on_conflict_do_nothing().inline(), columns)

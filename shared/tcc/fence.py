@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from shared.clock import Millis
 from shared.database.port import insert_new, table_of
+from shared.database.prepared import Prepared
 from shared.tcc.protocol import Phase, State
 
 
@@ -73,7 +74,9 @@ class Fence:
         """Read a row of the reservation table, in the order of its columns."""
         values = list(row)
         values[2] = _STATES[row[2]]
+        values[8] = bool(row[8])
         values[9] = _PHASES[row[9]]
+        values[10] = bool(row[10])
         return cls(*values)
 
     def leased(self, now: Millis) -> bool:
@@ -96,26 +99,28 @@ _MUTABLE: Final = (
     "due_at",
     "updated_at",
 )
-_READ = select(RESERVATION).where(RESERVATION.c.id == bindparam("branch"))
-_LOCK = _READ.with_for_update()
-_MOVE = (
+_BY_ID = select(RESERVATION).where(RESERVATION.c.id == bindparam("branch"))
+_READ = Prepared(_BY_ID)
+_LOCK = Prepared(_BY_ID.with_for_update())
+_MOVE = Prepared(
     update(RESERVATION)
     .where(RESERVATION.c.id == bindparam("branch"), RESERVATION.c.state == bindparam("from_state"))
     .values({name: bindparam(f"new_{name}") for name in _MUTABLE})
 )
-_DUE = (
+_DUE = Prepared(
     select(RESERVATION)
     .where(RESERVATION.c.due_at <= bindparam("now"))
     .order_by(RESERVATION.c.due_at)
     .limit(bindparam("most"))
 )
-_AFTER = (
+_ALL_AFTER = (
     select(RESERVATION)
     .where(RESERVATION.c.id > bindparam("after"))
     .order_by(RESERVATION.c.id)
     .limit(bindparam("most"))
 )
-_IN_STATE_AFTER = _AFTER.where(RESERVATION.c.state == bindparam("in_state"))
+_AFTER = Prepared(_ALL_AFTER)
+_IN_STATE_AFTER = Prepared(_ALL_AFTER.where(RESERVATION.c.state == bindparam("in_state")))
 
 
 def insert(connection: Connection, fence: Fence) -> bool:
@@ -127,13 +132,13 @@ def insert(connection: Connection, fence: Fence) -> bool:
 
 def read(connection: Connection, branch_id: str) -> Fence | None:
     """Read a branch, taking its row's lock where the database has such."""
-    row = connection.execute(_LOCK, {"branch": branch_id}).one_or_none()
+    row = _LOCK.row(connection, {"branch": branch_id})
     return None if row is None else Fence.of(row)
 
 
 def peek(connection: Connection, branch_id: str) -> Fence | None:
     """Read a branch without a lock."""
-    row = connection.execute(_READ, {"branch": branch_id}).one_or_none()
+    row = _READ.row(connection, {"branch": branch_id})
     return None if row is None else Fence.of(row)
 
 
@@ -147,20 +152,21 @@ def move(connection: Connection, held: Fence, **changes: Any) -> Fence:
     values["new_state"] = moved.state.value
     values["branch"] = held.id
     values["from_state"] = held.state.value
-    changed = connection.execute(_MOVE, values).rowcount
+    changed = _MOVE.run(connection, values)
     assert changed == 1, f"the fence of {held.id} left {held.state} while it was held"
     return moved
 
 
 def due(connection: Connection, now: Millis, most: int) -> list[Fence]:
     """Return the branches for which something is to be done by now, the longest due first."""
-    return [Fence.of(row) for row in connection.execute(_DUE, {"now": now, "most": most})]
+    return [Fence.of(row) for row in _DUE.rows(connection, {"now": now, "most": most})]
 
 
 def page(connection: Connection, state: State | None, after: str, most: int) -> list[Fence]:
     """Return up to `most` branches whose id comes after the given one, in the order of their ids."""
     if state is None:
-        rows = connection.execute(_AFTER, {"after": after, "most": most})
+        rows = _AFTER.rows(connection, {"after": after, "most": most})
     else:
-        rows = connection.execute(_IN_STATE_AFTER, {"after": after, "most": most, "in_state": state.value})
+        parameters = {"after": after, "most": most, "in_state": state.value}
+        rows = _IN_STATE_AFTER.rows(connection, parameters)
     return [Fence.of(row) for row in rows]

@@ -1,4 +1,4 @@
-"""A payment gateway to be afraid of: slow, dying, forgetful. What it did is done, whether it says so or not."""
+"""A payment gateway to be afraid of: slow, dying, forgetful. What it did is done, said or not."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ class Fault(StrEnum):
 class Gateway:
     """An external effect with an authorisation for each branch.
 
-    faults: what goes wrong with the calls. Each key meets the faults in their order, one a call, and then is served; so does each look-up. A Cancel
-    bars its branch, so that a Try which arrives after it takes no hold.
+    faults: what goes wrong; each key meets them in their order, one a call, and then is served; so does each
+    look-up. A Cancel bars its branch, so that a Try which arrives after it takes no hold.
     """
 
     def __init__(self, *faults: Fault, declines: frozenset[Phase] = frozenset()) -> None:
