@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote
 
+import httpx
+
 from cli.api import Api, Json
 from cli.outcome import CommandError, NothingMatched, OutOfReach
 from shared.settings import PORTS
@@ -105,13 +107,13 @@ def one(api: Api, letter_id: str) -> Letter:
 
 
 def replay(
-    api: Api, letters: Sequence[Letter], *, patience: float, advance: Callable[[], None]
+    api: Api, letters: Sequence[Letter], *, asked: Json, patience: float, advance: Callable[[], None]
 ) -> list[Result]:
     """Have letters published again, and hear what became of each; return that in the order of the letters.
 
-    patience: how many seconds without any news are enough; advance: is called whenever one's fate is known.
-    Letters that are on their way already, because an earlier replay was cut short, are not published once
-    more, only waited for.
+    asked: {"who", "why"?} for the ledger; patience: how many seconds without any news are enough; advance:
+    is called whenever one's fate is known. Letters that are on their way already, because an earlier replay
+    was cut short, are not published once more, only waited for.
     """
     results: dict[str, Result] = {}
 
@@ -123,7 +125,7 @@ def replay(
         return bool(news)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        learn(pool.map(lambda letter: _publish(api, letter), letters))
+        learn(pool.map(lambda letter: _publish(api, letter, asked), letters))
         last_news = time.monotonic()
         while waiting := [letter for letter in letters if letter.id not in results]:
             gone = _no_longer_on_their_way(api, waiting)
@@ -136,17 +138,17 @@ def replay(
     return [results[letter.id] for letter in letters]
 
 
-def _publish(api: Api, letter: Letter) -> Result | None:
+def _publish(api: Api, letter: Letter, asked: Json) -> Result | None:
     """Have a letter published again; return its fate where that is known already."""
     if letter.state == SETTLED:
         return Result(letter, Fate.SKIPPED)
     if letter.state == REPLAYING:
         return None
     try:
-        answer = api.send("POST", letter.program, f"{_path(letter.id)}/replays", {})
+        answer = api.send("POST", letter.program, f"{_path(letter.id)}/replays", asked)
     except CommandError as failure:
         return Result(letter, Fate.FAILED, str(failure))
-    return Result(letter, Fate.SKIPPED) if answer.body and answer.body.get("skipped") else None
+    return Result(letter, Fate.SKIPPED) if answer.status == httpx.codes.OK else None
 
 
 def _no_longer_on_their_way(api: Api, waiting: Sequence[Letter]) -> list[Letter]:
@@ -169,7 +171,8 @@ def _fate(api: Api, letter: Letter) -> Result | None:
 
 def error_of(view: Json) -> str:
     """Return why a record could not be applied, in a line."""
-    return str(view.get("exceptionMessage") or view.get("exceptionType") or "")
+    exception = view["exception"]
+    return str(exception["message"] or exception["type"])
 
 
 def _path(letter_id: str) -> str:

@@ -1,5 +1,7 @@
 """`handfast dlt`: the dead letters of all programs together."""
 
+import getpass
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -69,6 +71,7 @@ def replay_letters(
     topic: Annotated[str | None, typer.Option(help="All of this topic that are not settled.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are not settled; needs --yes.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Yes, all of them.")] = False,
+    why: Annotated[str | None, typer.Option(help="The reason, for the ledger of replays.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would be replayed, and replay nothing.")] = False,
     as_json: AsJson = False,
     port_offset: PortOffset = None,
@@ -92,12 +95,21 @@ def replay_letters(
             found.insist()
             return
         with console.progress("replaying", len(found.letters)) as advance:
-            results = replay(api, found.letters, patience=PATIENCE, advance=advance)
+            asked = {"who": _who(), **({} if why is None else {"why": why})}
+            results = replay(api, found.letters, asked=asked, patience=PATIENCE, advance=advance)
     _say_results(console, results, as_json)
     failed = sum(result.fate not in (Fate.APPLIED, Fate.SKIPPED) for result in results)
     found.insist()
     if failed:
         raise CommandError(f"{failed} of {len(results)} letters are not applied")
+
+
+def _who() -> str:
+    """Return who is at the terminal: the login name, or the user's number where that has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _chosen(api: Api, letter_ids: Sequence[str], topic: str | None) -> Found:
@@ -160,6 +172,17 @@ def _flat(view: Any, without: Any, prefix: str = "") -> list[tuple[str, Any]]:
             continue
         if isinstance(value, dict):
             pairs += _flat(value, without, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            pairs += [(f"{prefix}{name}", _short(one)) for one in value]
         elif value is not None:
             pairs.append((f"{prefix}{name}", value))
     return pairs
+
+
+def _short(member: Any) -> str:
+    """Return a member of a list in a line: a header as `name: value`, anything else as what it holds."""
+    if not isinstance(member, dict):
+        return str(member)
+    if "name" in member and "value" in member:
+        return f"{member['name']}: {member['value']}"
+    return ", ".join(f"{name} {value}" for name, value in member.items() if value is not None)

@@ -26,7 +26,8 @@ def test_only_one_may_use_it_at_a_time(tmp_path: Path) -> None:
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys, time; from cli.datadir import DataDirectory;"
-        "directory = DataDirectory(pathlib.Path(sys.argv[1])); directory.acquire(); print('held', flush=True); time.sleep(60)"
+        "directory = DataDirectory(pathlib.Path(sys.argv[1])); directory.acquire();"
+        "print('held', flush=True); time.sleep(60)"
     )
     root = Path(__file__).resolve().parents[3]
     arguments = [sys.executable, "-c", script, str(tmp_path)]

@@ -12,41 +12,41 @@ class Keeper:
     """The dead letters of one program, as its REST interface has them; a replay is soon applied."""
 
     def __init__(self, fake: FakeStack, program: str, *letters: dict[str, Any]) -> None:
-        self._letters = {letter["letterId"]: letter for letter in letters}
+        self.letters = {letter["letterId"]: letter for letter in letters}
         self.refuses: set[str] = set()
         self.comes_back: set[str] = set()
         fake.answers[f"GET {program}/dead-letters"] = self._list
-        for letter_id in self._letters:
+        for letter_id in self.letters:
             fake.answers[f"GET {program}/dead-letters/{letter_id}"] = self._show
             fake.answers[f"POST {program}/dead-letters/{letter_id}/replays"] = self._replay
 
     def state(self, letter_id: str) -> str:
-        return str(self._letters[letter_id]["state"])
+        return str(self.letters[letter_id]["state"])
 
     def _list(self, asked: Asked) -> tuple[int, Any]:
         found = [
             dict(letter)
-            for letter in self._letters.values()
+            for letter in self.letters.values()
             if asked.query.get("topic") in (None, letter["topic"])
             and asked.query.get("state") in (None, letter["state"])
         ]
-        for letter in self._letters.values():
+        for letter in self.letters.values():
             if letter["state"] == "REPLAYING":
                 letter["state"] = "OPEN" if letter["letterId"] in self.comes_back else "SETTLED"
         return 200, {"items": found, "nextCursor": None}
 
     def _show(self, asked: Asked) -> tuple[int, Any]:
-        return 200, self._letters[asked.what.rpartition("/")[2]]
+        return 200, self.letters[asked.what.rpartition("/")[2]]
 
     def _replay(self, asked: Asked) -> tuple[int, Any]:
         letter_id = asked.what.split("/")[2]
         if letter_id in self.refuses:
             return 500, problem("internal-error", 500, "Oh dear.")
-        letter = self._letters[letter_id]
+        letter = self.letters[letter_id]
         if letter["state"] == "SETTLED":
-            return 200, {"letterId": letter_id, "skipped": "already settled"}
+            return 200, {"letterId": letter_id, "state": "SETTLED", "replays": 1, "skipped": "settled"}
         letter["state"] = "REPLAYING"
-        return 202, letter
+        return 202, {"letterId": letter_id, "state": "REPLAYING", "replays": 1}
 
 
 def letter(letter_id: str, topic: str = "stock-adjustment", state: str = "OPEN") -> dict[str, Any]:
@@ -58,7 +58,8 @@ def letter(letter_id: str, topic: str = "stock-adjustment", state: str = "OPEN")
         "replays": 0,
         "key": "1",
         "value": "{}",
-        "exceptionMessage": "product 1 is frozen",
+        "headers": [{"name": "ce_id", "value": "7"}],
+        "exception": {"type": "E", "cause": "E", "message": "product 1 is frozen"},
         "stackTrace": "line one\nline two",
     }
 
@@ -109,7 +110,8 @@ def test_show_finds_a_letter_wherever_it_is_kept(run: Run) -> None:
         **letter("L3", "payment-capture"),
     }
     shown = run("dlt", "show", "L3").out
-    assert "exceptionMessage  product 1 is frozen" in shown
+    assert "exception.message  product 1 is frozen" in shown
+    assert "headers            ce_id: 7" in shown
     assert "stackTrace:\n  line one\n  line two\n" in shown
     assert run("dlt", "show", "L9").code == 3
 
@@ -124,6 +126,25 @@ def test_replay_by_id_is_applied(run: Run, fake: FakeStack) -> None:
         "POST payment/dead-letters/L2/replays",
         "POST stock/dead-letters/L1/replays",
     ]
+
+
+@pytest.mark.usefixtures("keepers")
+@pytest.mark.usefixtures("keepers")
+def test_the_ledger_learns_who_and_why(run: Run, fake: FakeStack) -> None:
+    assert run("dlt", "replay", "L1", "--why", "thawed").code == 0
+    [asked] = [asked for asked in fake.asked if asked.what.startswith("POST")]
+    assert asked.body["why"] == "thawed"
+    assert asked.body["who"]
+
+
+def test_what_settled_meanwhile_is_skipped_too(run: Run, fake: FakeStack) -> None:
+    keeper = Keeper(fake, "stock", letter("L1"))
+    shown = keeper.letters["L1"]
+    fake.answers["GET stock/dead-letters/L1"] = lambda _: (200, shown | {"state": "OPEN"})
+    shown["state"] = "SETTLED"
+    ended = run("dlt", "replay", "L1")
+    assert ended.code == 0
+    assert "L1  stock-adjustment  skipped: already settled" in ended.out
 
 
 @pytest.mark.usefixtures("keepers")
