@@ -33,6 +33,10 @@ MOST_WAITING: Final = 1_000
 IDLE_SECONDS: Final = 1.0
 LISTEN_SECONDS: Final = 0.1
 """How long a partition with waiting records is listened to after each back-off."""
+PACE_SECONDS: Final = 0.005
+"""Rounds begin at least so far apart: a lone record is taken at once, a stream in batches."""
+COMMIT_SECONDS: Final = 0.05
+"""Commits begin at least so far apart; what a crash leaves uncommitted comes again and changes nothing."""
 STOP_SECONDS: Final = 5.0
 
 log = logging.getLogger(__name__)
@@ -77,6 +81,8 @@ class Consumer:
         self._states: dict[TopicPartition, PartitionState] = {}
         self._paused: set[TopicPartition] = set()
         self._committing: asyncio.Task[None] | None = None
+        self._next_round = 0.0
+        self._next_commit = 0.0
         self._broker_problem: str | None = "the consumer has not joined its group yet"
         self._records = Counter(
             "handfast_records",
@@ -112,7 +118,12 @@ class Consumer:
     async def _round(self) -> None:
         """Fetch, attempt what is due, pause what has to wait, commit."""
         loop = asyncio.get_running_loop()
-        self._take(await self._fetch(loop.time()), loop.time())
+        if self._next_round > loop.time():
+            await asyncio.sleep(self._next_round - loop.time())
+        arrived = await self._fetch(loop.time())
+        if arrived:
+            self._next_round = loop.time() + PACE_SECONDS
+        self._take(arrived, loop.time())
         now = loop.time()
         self._reopen(now)
         due: dict[str, list[Delivery]] = {}
@@ -121,11 +132,13 @@ class Consumer:
                 due.setdefault(partition.topic, []).extend(state.due(now))
         await asyncio.gather(*(self._attempt_all(topic, deliveries) for topic, deliveries in due.items()))
         self._pause(loop.time())
-        self._commit()
+        self._commit(loop.time())
         await self._look_after_letters()
 
     async def _fetch(self, now: float) -> Mapping[TopicPartition, Sequence[Record]]:
-        wake_ups = (state.wake_up(now) for state in self._states.values())
+        wake_ups = [state.wake_up(now) for state in self._states.values()]
+        if self._committable():
+            wake_ups.append(max(self._next_commit, now + PACE_SECONDS))
         until = min((at for at in wake_ups if at is not None), default=now + IDLE_SECONDS)
         wait = max(min(until - now, IDLE_SECONDS), 0.0)
         try:
@@ -202,10 +215,11 @@ class Consumer:
             self._subscription.resume(frozenset(resuming))
         self._paused = (self._paused | pausing) - resuming
 
-    def _commit(self) -> None:
+    def _commit(self, now: float) -> None:
         """Commit in the background what is done; the next round looks again at what was not taken."""
-        if self._committing is not None and not self._committing.done():
+        if now < self._next_commit or (self._committing is not None and not self._committing.done()):
             return
+        self._next_commit = now + COMMIT_SECONDS
         if offsets := self._committable():
             loop = asyncio.get_running_loop()
             self._committing = loop.create_task(self._commit_now(offsets), name=f"commit-{self._group}")

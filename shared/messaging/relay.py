@@ -23,6 +23,8 @@ BATCH: Final = 500
 POLL_SECONDS: Final = 1.0
 """The safety net: so often the outbox is looked at without any sign of a new row."""
 LOOK_AGAIN_SECONDS: Final = 0.1
+PACE_SECONDS: Final = 0.005
+"""The outbox is read at most so often: a lone message leaves at once, a stream of them in batches."""
 REST_SECONDS: Final = (0.1, 2.0)
 """How long a topic rests that could not be published to: at first, at most."""
 STOP_SECONDS: Final = 2.0
@@ -49,6 +51,7 @@ class Relay:
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._look_until = 0.0
+        self._next_look = 0.0
         self._removing_up_to = 0
         self._looked_beyond = False
         self._removal: asyncio.Task[None] | None = None
@@ -103,9 +106,13 @@ class Relay:
 
     async def _drain(self) -> None:
         """Publish until nothing is left that may be published now."""
+        loop = asyncio.get_running_loop()
         while True:
+            if self._next_look > loop.time():
+                await asyncio.sleep(self._next_look - loop.time())
             self._wake.clear()
-            now = asyncio.get_running_loop().time()
+            now = loop.time()
+            self._next_look = now + PACE_SECONDS
             resting = [topic for topic, (until, _) in self._resting.items() if until > now]
             after = self._removing_up_to
             self._looked_beyond = self._looked_beyond or after > 0
