@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HANDFAST_", env_file=".env", extra="ignore", frozen=True)
 
     data_dir: Path = Field(Path(".handfast"), description="Directory of the SQLite files and logs.")
-    port_offset: int = Field(0, ge=0, le=50_000, description="Number added to every port.")
+    port_offset: int = Field(0, ge=0, le=56_000, description="Number added to every port.")
     host: str = Field("127.0.0.1", description="Address that the programs bind.")
     kafka_bootstrap_servers: str | None = Field(
         None,

@@ -16,7 +16,7 @@ MAX_REPLY_BYTES: Final = 1024 * 1024
 # Below what servers keep an idle connection (uvicorn as we run it: 75 s), so that a request hardly ever meets
 # a connection that is just being closed.
 KEEP_ALIVE_SECONDS: Final = 30
-_UNSENT: Final = frozenset({"User-Agent", "Accept", "Accept-Encoding"})
+_UNSENT: Final = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
 
 
 class AiohttpCaller:

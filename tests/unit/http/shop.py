@@ -12,7 +12,7 @@ from starlette.responses import Response
 from shared.errors import NotFound, Refused, Transient
 from shared.health import Health
 from shared.http.answers import json_answer, no_content
-from shared.http.application import create_api
+from shared.http.application import Lifespan, create_api
 from shared.http.lean import LeanRoute
 from shared.http.model import Body, Maybe, Quantity, Text, View
 from shared.http.paging import Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
@@ -49,7 +49,7 @@ class OrderView(View):
 class Shop:
     """The API, and what its tests hold in their hands. gate: while it is closed, orders take their time."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, lifespan: Lifespan | None = None) -> None:
         self.health = Health()
         self.metrics = Metrics(CollectorRegistry())
         self.orders: dict[str, OrderView] = {}
@@ -64,6 +64,7 @@ class Shop:
             settings=self.settings,
             health=self.health,
             metrics=self.metrics,
+            lifespan=lifespan,
             sheds=[("POST", "/api/v1/orders")],
         )
 
@@ -78,7 +79,7 @@ class Shop:
             openapi_extra=with_headers(PREFER),
         )
         async def place(request: Request, body: NewOrder) -> Response:
-            await self._work()
+            await self.work()
             order_id = body.order_id or "new"
             view = OrderView(
                 order_id=order_id, traceparent=current_traceparent(), waited=wait_seconds(request)
@@ -97,7 +98,7 @@ class Shop:
             transaction = request.headers.get("tcc-transaction-id", "-")
             if re.fullmatch(ID_PATTERN, transaction) is None:
                 raise Refused("invalid-request", "TCC-Transaction-Id must be an id.", 422)
-            await self._work()
+            await self.work()
             return no_content()
 
         @router.delete("/{order_id}", status_code=204, responses=declared(409))
@@ -112,7 +113,7 @@ class Shop:
 
         return router
 
-    async def _work(self) -> None:
+    async def work(self) -> None:
         self.entered.put_nowait("entered")
         await self.gate.wait()
 
