@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, select,
 
 from payment_service.domain import GUEST, MAX_MONEY, Funds, declined
 from payment_service.tables import ACCOUNT, CAPTURE
+from shared.database.prepared import Prepared
 from shared.http.model import Body, Maybe, Money
 from shared.identity import Id
 from shared.tcc.participant import Context, Participant
@@ -25,14 +26,14 @@ class PaymentClaim(Body):
 
 def authorise(connection: Connection, claim: PaymentClaim, context: Context) -> None:
     """Hold the money; raises Refused `payment-declined` where the account hasn't enough or isn't there."""
-    if connection.execute(_AUTHORISE, _parameters(claim, context)).rowcount == 0:
+    if _AUTHORISE.run(connection, _parameters(claim, context)) == 0:
         funds = _funds(connection, claim.customer_id)
         raise declined(claim.customer_id, claim.payment_amt, funds)
 
 
 def capture(connection: Connection, claim: PaymentClaim, context: Context) -> None:
     """Take the held money for good, and remember the capture for its refunds."""
-    captured = connection.execute(_CAPTURE, _parameters(claim, context)).rowcount
+    captured = _CAPTURE.run(connection, _parameters(claim, context))
     assert captured == 1, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be captured"
     row = {
         "payment_id": context.branch_id,
@@ -42,12 +43,12 @@ def capture(connection: Connection, claim: PaymentClaim, context: Context) -> No
         "refunded": 0,
         "captured_at": context.now,
     }
-    connection.execute(_KEEP, row)
+    _KEEP.run(connection, row)
 
 
 def void(connection: Connection, claim: PaymentClaim, context: Context) -> None:
     """Give the held money free."""
-    voided = connection.execute(_VOID, _parameters(claim, context)).rowcount
+    voided = _VOID.run(connection, _parameters(claim, context))
     assert voided == 1, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be voided"
 
 
@@ -70,7 +71,7 @@ _OF_CUSTOMER: Final = ACCOUNT.c.customer_id == bindparam("c")
 _CHANGED: Final = {"version": ACCOUNT.c.version + 1, "updated_at": bindparam("now")}
 
 _FUNDS: Final = select(ACCOUNT).where(_OF_CUSTOMER)
-_AUTHORISE: Final = (
+_AUTHORISE: Final = Prepared(
     update(ACCOUNT)
     .where(
         _OF_CUSTOMER,
@@ -80,7 +81,7 @@ _AUTHORISE: Final = (
     )
     .values(held=ACCOUNT.c.held + _A, **_CHANGED)
 )
-_CAPTURE: Final = (
+_CAPTURE: Final = Prepared(
     update(ACCOUNT)
     .where(_OF_CUSTOMER, ACCOUNT.c.held >= _A)
     .values(
@@ -90,10 +91,10 @@ _CAPTURE: Final = (
         **_CHANGED,
     )
 )
-_VOID: Final = (
+_VOID: Final = Prepared(
     update(ACCOUNT).where(_OF_CUSTOMER, ACCOUNT.c.held >= _A).values(held=ACCOUNT.c.held - _A, **_CHANGED)
 )
-_KEEP: Final = CAPTURE.insert()
+_KEEP: Final = Prepared(CAPTURE.insert())
 
 payment: Final = Participant(
     name="payment",

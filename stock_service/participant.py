@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, select, update
 
 from shared.database.port import insert_new
+from shared.database.prepared import Prepared
 from shared.errors import Transient
 from shared.http.model import Body, Maybe, Quantity
 from shared.identity import Id
@@ -89,17 +90,18 @@ class StockClaim(Body):
 def hold(connection: Connection, claim: StockClaim, context: Context) -> None:
     """Hold every line, for as long as the reservation stands; raises Refused where one can't be held."""
     for line in claim.lines:
-        held = connection.execute(_HOLD, _parameters(line, claim, context)).first()
+        held = _HOLD.row(connection, _parameters(line, claim, context))
         if held is None:
             raise refusal(line, _shelf(connection, line.product_id))
-        _count_in(connection, line, claim.customer_id, held.purchase_limit)
+        (purchase_limit,) = held
+        _count_in(connection, line, claim.customer_id, purchase_limit)
 
 
 def sell(connection: Connection, claim: StockClaim, context: Context) -> None:
     """Sell what is held: it leaves the shelf. Raises Transient while one of the products is frozen."""
     for line in claim.lines:
         parameters = _parameters(line, claim, context)
-        if connection.execute(_SELL, parameters).rowcount == 0:
+        if _SELL.run(connection, parameters) == 0:
             shelf = _shelf(connection, line.product_id)
             assert shelf is not None, f"{line} is held of a product that is gone"
             assert shelf.level.held >= line.qty, f"{line} is not held and can't be sold"
@@ -107,7 +109,7 @@ def sell(connection: Connection, claim: StockClaim, context: Context) -> None:
                 f"Product {line.product_id} is frozen for stocktaking; it is sold once it is released.",
                 slug="product-frozen",
             )
-        counted = connection.execute(_COUNT_SOLD, parameters).rowcount
+        counted = _COUNT_SOLD.run(connection, parameters)
         assert counted == 1, f"{line} is not counted for {claim.customer_id}"
 
 
@@ -115,9 +117,9 @@ def put_back(connection: Connection, claim: StockClaim, context: Context) -> Non
     """Make what is held available again, frozen or not."""
     for line in claim.lines:
         parameters = _parameters(line, claim, context)
-        released = connection.execute(_PUT_BACK, parameters).rowcount
+        released = _PUT_BACK.run(connection, parameters)
         assert released == 1, f"{line} is not held and can't be put back"
-        counted = connection.execute(_COUNT_OUT, parameters).rowcount
+        counted = _COUNT_OUT.run(connection, parameters)
         assert counted == 1, f"{line} is not counted for {claim.customer_id}"
 
 
@@ -131,7 +133,7 @@ def _count_in(connection: Connection, line: Line, customer_id: str, purchase_lim
     """Count held units for the customer, within the limit. The product's row is locked by the hold before."""
     limit = NO_LIMIT if purchase_limit is None else purchase_limit
     keys = {"p": line.product_id, "c": customer_id}
-    if connection.execute(_COUNT_IN, {**keys, "q": line.qty, "most": limit}).rowcount == 1:
+    if _COUNT_IN.run(connection, {**keys, "q": line.qty, "most": limit}) == 1:
         return
     first = {"product_id": line.product_id, "customer_id": customer_id, "held": line.qty, "sold": 0}
     if line.qty <= limit and insert_new(connection, PURCHASE, first):
@@ -156,32 +158,32 @@ _OF_CUSTOMER: Final = (PURCHASE.c.product_id == bindparam("p"), PURCHASE.c.custo
 _CHANGED: Final = {"version": PRODUCT.c.version + 1, "updated_at": bindparam("now")}
 
 _SHELF: Final = select(PRODUCT).where(_OF_PRODUCT)
-_HOLD: Final = (
+_HOLD: Final = Prepared(
     update(PRODUCT)
     .where(_OF_PRODUCT, PRODUCT.c.on_hand - PRODUCT.c.held >= _Q, PRODUCT.c.frozen.is_(False))
     .values(held=PRODUCT.c.held + _Q, **_CHANGED)
     .returning(PRODUCT.c.purchase_limit)
 )
-_SELL: Final = (
+_SELL: Final = Prepared(
     update(PRODUCT)
     .where(_OF_PRODUCT, PRODUCT.c.held >= _Q, PRODUCT.c.frozen.is_(False))
     .values(held=PRODUCT.c.held - _Q, on_hand=PRODUCT.c.on_hand - _Q, sold=PRODUCT.c.sold + _Q, **_CHANGED)
 )
-_PUT_BACK: Final = (
+_PUT_BACK: Final = Prepared(
     update(PRODUCT).where(_OF_PRODUCT, PRODUCT.c.held >= _Q).values(held=PRODUCT.c.held - _Q, **_CHANGED)
 )
 _TAKEN: Final = select(PURCHASE.c.held + PURCHASE.c.sold).where(*_OF_CUSTOMER)
-_COUNT_IN: Final = (
+_COUNT_IN: Final = Prepared(
     update(PURCHASE)
     .where(*_OF_CUSTOMER, PURCHASE.c.held + PURCHASE.c.sold + _Q <= bindparam("most"))
     .values(held=PURCHASE.c.held + _Q)
 )
-_COUNT_SOLD: Final = (
+_COUNT_SOLD: Final = Prepared(
     update(PURCHASE)
     .where(*_OF_CUSTOMER, PURCHASE.c.held >= _Q)
     .values(held=PURCHASE.c.held - _Q, sold=PURCHASE.c.sold + _Q)
 )
-_COUNT_OUT: Final = (
+_COUNT_OUT: Final = Prepared(
     update(PURCHASE).where(*_OF_CUSTOMER, PURCHASE.c.held >= _Q).values(held=PURCHASE.c.held - _Q)
 )
 

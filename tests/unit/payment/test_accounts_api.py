@@ -79,7 +79,7 @@ async def test_a_balance_below_what_is_held_is_refused(
         {"balance": -1},
         {"balance": "1"},
         {"balance": True},
-        {"balance": 1.0},
+        {"balance": 1.5},
         {"balance": None},
         {"balance": MAX_MONEY + 1},
         {"balance": 1, "held": 1},
