@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cli.printable import printable
+
 Advance = Callable[[], None]
 
 
@@ -88,11 +90,6 @@ class _Counter:
         if now - self._last >= 2.0 or (self._done == self._total and self._total > 1):
             self._last = now
             self._say(f"{self._what}: {self._done} of {self._total}")
-
-
-def printable(text: str) -> str:
-    """Make a text harmless to a terminal: what isn't printable is shown as an escape."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cell(value: Any) -> str:

@@ -45,6 +45,9 @@ FRAMEWORKS = (
     "uvicorn.protocols.http.httptools_impl",
 )
 
+NOT_FOR_PROGRAMS = frozenset({"shared.http.asgi_caller", "shared.database.inline", "shared.messaging.memory"})
+"""What only tests use. Nor are migrations modules of a program: they are scripts that Alembic loads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -68,6 +71,7 @@ def main() -> None:
 
 def preload() -> None:
     """Import the frameworks and everything shared, and keep the garbage collector off their pages."""
+    gc.disable()
     for name in (*FRAMEWORKS, *_modules_of(shared)):
         try:
             importlib.import_module(name)
@@ -76,6 +80,7 @@ def preload() -> None:
             traceback.print_exc()
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 class ForkServer:
@@ -165,8 +170,7 @@ def run(request: Request) -> None:
 
 def _modules_of(package: Any) -> Iterator[str]:
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        # Migrations are scripts that Alembic loads, no modules of the programs.
-        if ".migrations." not in module.name:
+        if ".migrations." not in module.name and module.name not in NOT_FOR_PROGRAMS:
             yield module.name
 
 

@@ -12,24 +12,18 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from cli.datadir import DataDirectory, started_at
 from cli.launcher import ForkServerClient, Launched, execute
-from cli.outcome import CommandError, OutOfReach, Usage
+from cli.outcome import CommandError, Usage
 from cli.programs import BROKER, STOPPING_ORDER, Program, broker_port, programs, taken
-from cli.samples import put_samples
 from cli.supervisor import Supervisor
 from shared.migrations import upgrade
 from shared.settings import Settings, database_path
-
-READY_WITHIN = 60.0
-"""Seconds after which a stack that isn't ready is given up (it takes about six)."""
 
 STOPPED_WITHIN = 8.0
 """Seconds that the processes get to stop, all together."""
@@ -87,12 +81,13 @@ class Stack:
         await asyncio.to_thread(self._migrate)
         for program in self._programs:
             self._supervisor.start(program.name, partial(self._launch_program, program))
-        async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
-            await self._wait_until_ready(client)
-            if not self._directory.has_samples:
-                samples = await put_samples(client, self._local("stock"), self._local("payment"))
-                self._directory.note_samples(samples)
-                self._announce("sample products and accounts created")
+        # Imported only now, so that the fork server could begin a tenth of a second earlier.
+        from cli.readiness import ensure_samples, wait_until_ready
+
+        urls = {program.name: self._local(program.name) for program in self._programs}
+        await self._unless_hopeless(wait_until_ready(urls, self._announce))
+        if await ensure_samples(self._directory, urls["stock"], urls["payment"]):
+            self._announce("sample products and accounts created")
         self._announce("ready")
         for program in self._programs:
             self._announce(f"  {program.name:<12} {program.url}")
@@ -177,33 +172,16 @@ class Stack:
             if upgrade(database_path(self._settings, program.name), program.name):
                 self._announce(f"database of {program.name} migrated")
 
-    async def _wait_until_ready(self, client: httpx.AsyncClient) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + READY_WITHIN
-        waiting = {program.name: "not started yet" for program in self._programs}
-        while waiting:
-            for name in list(waiting):
-                problem = await self._problem(client, name)
-                if problem is None:
-                    del waiting[name]
-                    self._announce(f"{name} is up")
-                else:
-                    waiting[name] = problem
-            if hopeless := self._supervisor.failing(HOPELESS):
-                raise CommandError(self._why_hopeless(hopeless))
-            if loop.time() > deadline:
-                reasons = "; ".join(f"{name}: {problem}" for name, problem in waiting.items())
-                raise OutOfReach(f"not all programs came up within {READY_WITHIN:.0f} s: {reasons}")
-            if waiting:
-                await asyncio.sleep(0.1)
-
-    async def _problem(self, client: httpx.AsyncClient, name: str) -> str | None:
-        """Say what keeps a program from being ready: None where nothing does."""
+    async def _unless_hopeless(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work; raise CommandError as soon as a program turns out to be unable to start."""
+        task = asyncio.create_task(work)
         try:
-            answer = await client.get(f"{self._local(name)}/readyz")
-        except httpx.TransportError as failure:
-            return f"doesn't answer ({type(failure).__name__})"
-        return None if answer.status_code == httpx.codes.OK else answer.text[:500]
+            while not (await asyncio.wait([task], timeout=0.1))[0]:
+                if hopeless := self._supervisor.failing(HOPELESS):
+                    raise CommandError(self._why_hopeless(hopeless))
+        finally:
+            task.cancel()
+        await task
 
     def _why_hopeless(self, names: list[str]) -> str:
         ends = []

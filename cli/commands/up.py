@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cli.console import printable
 from cli.options import DataDir, PortOffset, load_settings
 from cli.outcome import Usage
+from cli.printable import printable
 from cli.up import run_up
 
 Ephemeral = Annotated[
