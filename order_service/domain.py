@@ -10,11 +10,12 @@ An order of the amount 0 is allowed: its payment claims 0, which any existing ac
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
+
+import pydantic_core
 
 from shared.errors import Conflict, Refused
 
@@ -97,7 +98,7 @@ class Draft:
         """Return a digest that is equal for equal wishes, however they were spelled."""
         lines = sorted([line.product_id, line.qty] for line in self.lines)
         wish = [self.customer_id, lines, self.payment_amt, self.hold_seconds]
-        return hashlib.sha256(json.dumps(wish, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(pydantic_core.to_json(wish)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,15 @@
 All are plain functions over a Connection and run inside `Database.write` or `Database.read`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pydantic_core
-from sqlalchemy import Connection, Row, and_, bindparam, case, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, func, literal_column, null, select, update
 
 from order_service.domain import (
+    FINAL,
     LET_GO,
     RESERVATION_EXPIRED,
     TRANSACTION_EXPIRED,
@@ -87,7 +88,7 @@ def move(
     parameters: dict[str, Any] = {"id": transaction_id, "now": now}
     if target in LET_GO:
         parameters["why"] = reason
-    if target not in (Status.CONFIRMED, Status.CANCELLED):
+    if target not in FINAL:
         parameters["due"] = now + SETTLE_MS
     return connection.execute(_MOVES[target], parameters).rowcount == 1
 
@@ -188,8 +189,14 @@ def _encode_refusal(refusal: Refusal) -> str:
     ).decode()
 
 
-def _names(statuses: Sequence[Status]) -> list[str]:
-    return [status.value for status in statuses]
+def _constant(status: Status) -> Any:
+    # Written into the statement: every parameter costs microseconds at each execution, and `in_` with
+    # parameters, which renders its list anew each time, as much as the statement itself.
+    return literal_column(f"'{status.value}'", ORDERS.c.status.type)
+
+
+def _is_one_of(statuses: Iterable[Status]) -> Any:
+    return ORDERS.c.status.in_([_constant(status) for status in statuses])
 
 
 _BY_ID = select(ORDERS).where(ORDERS.c.order_id == bindparam("id"))
@@ -209,6 +216,9 @@ _POSTPONE = (
 )
 
 
+_ZERO = literal_column("0", ORDERS.c.attempts.type)
+
+
 def _first_reason() -> Any:
     """The reason that is there already, or the given one, in the words that fit a hold which ran out."""
     why = bindparam("why", type_=ORDERS.c.reason.type)
@@ -218,32 +228,32 @@ def _first_reason() -> Any:
 
 def _move_to(target: Status) -> Any:
     values: dict[str, Any] = {
-        "status": target.value,
-        "attempts": 0,
+        "status": _constant(target),
+        "attempts": _ZERO,
         "updated_at": bindparam("now"),
-        "due_at": None if target in (Status.CONFIRMED, Status.CANCELLED) else bindparam("due"),
+        "due_at": null() if target in FINAL else bindparam("due"),
     }
     if target in LET_GO:
         values["reason"] = _first_reason()
     if target is Status.HELD:
         values["expires_at"] = bindparam("expires")
-    return update(ORDERS).where(_ONE, ORDERS.c.status.in_(_names(sources(target)))).values(values)
+    return update(ORDERS).where(_ONE, _is_one_of(sources(target))).values(values)
 
 
 _MOVES: Final[Mapping[Status, Any]] = {
     status: _move_to(status) for status in Status if status not in (Status.PENDING, Status.HELD)
 }
 _HOLD = _move_to(Status.HELD)
-_OPEN = _names(sources(Status.CANCELLING))
+_OPEN = sources(Status.CANCELLING)
 _REFUSE = (
     update(ORDERS)
-    .where(_ONE, ORDERS.c.refusal.is_(None), ORDERS.c.status.in_([*_OPEN, *_names(tuple(LET_GO))]))
+    .where(_ONE, ORDERS.c.refusal.is_(None), _is_one_of([*_OPEN, *sorted(LET_GO)]))
     .values(
-        status=case((ORDERS.c.status.in_(_OPEN), Status.CANCELLING.value), else_=ORDERS.c.status),
+        status=case((_is_one_of(_OPEN), _constant(Status.CANCELLING)), else_=ORDERS.c.status),
         reason=_first_reason(),
         refusal=bindparam("told"),
-        attempts=0,
-        due_at=case((ORDERS.c.status == Status.CANCELLED.value, None), else_=bindparam("due")),
+        attempts=_ZERO,
+        due_at=case((ORDERS.c.status == _constant(Status.CANCELLED), null()), else_=bindparam("due")),
         updated_at=bindparam("now"),
     )
 )
