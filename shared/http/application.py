@@ -1,9 +1,12 @@
 """A program's API: its routers behind the guard, its health, its metrics and the whole truth in OpenAPI."""
 
+import logging
 import random
+import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +15,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import HandfastError, Refused, Transient
 from shared.health import Health
@@ -26,9 +29,9 @@ from shared.http.problems import internal_error, problem
 from shared.settings import Settings
 from shared.telemetry import Metrics
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+logger = logging.getLogger(__name__)
 
-VERSION: Final = "0.1.0"
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_api(
@@ -51,7 +54,7 @@ def create_api(
     api = _Api(
         title=title,
         description=description,
-        version=VERSION,
+        version=version("handfast"),
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
@@ -89,12 +92,31 @@ class _Api(FastAPI):
             scope["app"] = self
             await self.middleware_stack(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await super().__call__(
+                scope, receive, _log_failure(send) if scope["type"] == "lifespan" else send
+            )
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = complete(super().openapi())
         return self.openapi_schema
+
+
+def _log_failure(send: Send) -> Send:
+    """Log in our own words why a start or stop failed; the server would print a traceback as one message."""
+
+    async def tell(message: Message) -> None:
+        # Starlette sends this from within its `except`, so the error is the one being handled.
+        error = sys.exc_info()[1]
+        if message["type"].endswith(".failed") and error is not None:
+            if isinstance(error, HandfastError):
+                logger.error("%s can't go on: %s", message["type"].split(".")[1].capitalize(), error.detail)
+            else:
+                logger.error("%s failed", message["type"].split(".")[1].capitalize(), exc_info=error)
+            message = {"type": message["type"], "message": ""}
+        await send(message)
+
+    return tell
 
 
 def _operations(health: Health, metrics: Metrics) -> APIRouter:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from shared.errors import DatabaseUnavailable
 from shared.http.server import run_program
 from shared.settings import Settings
 from tests.unit.http.shop import Shop
@@ -20,6 +21,10 @@ def _tell(what: str) -> None:
 
 @asynccontextmanager
 async def _lifespan(_api: FastAPI) -> AsyncIterator[None]:
+    if os.environ.get("HANDFAST_TEST_REFUSES"):
+        raise DatabaseUnavailable("Run `handfast db upgrade`.")
+    if os.environ.get("HANDFAST_TEST_CRASHES"):
+        raise ZeroDivisionError("by nought")
     _tell("started")
     yield
     _tell("stopped")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.http.conftest import Served, start
+from tests.integration.http.conftest import Served, free_offset, start
 
 
 def connection(served: Served) -> http.client.HTTPConnection:
@@ -142,6 +142,29 @@ def _wait_until_busy(served: Served) -> None:
         if line.strip() == "busy":
             return
     raise AssertionError("no request arrived")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message", "traced"),
+    [
+        ("HANDFAST_TEST_REFUSES", "Startup can't go on: Run `handfast db upgrade`.", False),
+        ("HANDFAST_TEST_CRASHES", "Startup failed", True),
+    ],
+)
+def test_a_program_that_cant_start_says_why_and_ends(setting: str, message: str, traced: bool) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "tests.integration.http.program"],
+        env={setting: "1", "HANDFAST_PORT_OFFSET": str(free_offset()), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert refused.returncode > 0
+    first = json.loads(refused.stderr.splitlines()[0])
+    assert first["message"] == message
+    assert ("exception" in first) is traced
+    assert ("ZeroDivisionError" in refused.stderr) is traced
 
 
 def test_a_port_that_is_taken_ends_the_program_with_an_error(served: Served) -> None:
