@@ -5,6 +5,7 @@ same commit the Confirms to publish and what happened meanwhile. Whoever comes s
 and finds out what was decided.
 """
 
+from collections import namedtuple
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -16,14 +17,13 @@ from coordinator.tables import TIMELINE, TRANSACTION
 from coordinator.transaction import Branch, BranchState, Mode, State, Transaction, wake_at
 from shared.clock import Millis
 from shared.database.port import insert_new
+from shared.database.prepared import Prepared
 from shared.errors import Transient
 from shared.messaging.broker import Message
 from shared.messaging.outbox import Outbox
 
 Event = Mapping[str, Any]
 
-_BY_ID: Final = select(TRANSACTION).where(TRANSACTION.c.id == bindparam("wanted"))
-_BY_IDS: Final = select(TRANSACTION).where(TRANSACTION.c.id.in_(bindparam("wanted", expanding=True)))
 _CHANGING: Final = (
     "state",
     "branches",
@@ -34,26 +34,29 @@ _CHANGING: Final = (
     "decided_at",
     "updated_at",
 )
-_REPLACE: Final = (
+_BY_ID: Final = Prepared(select(TRANSACTION).where(TRANSACTION.c.id == bindparam("wanted")))
+_BY_IDS: Final = select(TRANSACTION).where(TRANSACTION.c.id.in_(bindparam("wanted", expanding=True)))
+_REPLACE: Final = Prepared(
     update(TRANSACTION)
     .where(TRANSACTION.c.id == bindparam("wanted"), TRANSACTION.c.version == bindparam("read_version"))
     .values({name: bindparam(f"new_{name}") for name in _CHANGING})
 )
-_ADD_EVENTS: Final = insert(TIMELINE)
-_EVENTS: Final = (
+_ADD_EVENTS: Final = Prepared(insert(TIMELINE).inline(), columns=("transaction_id", "events"))
+_EVENTS: Final = Prepared(
     select(TIMELINE.c.events).where(TIMELINE.c.transaction_id == bindparam("wanted")).order_by(TIMELINE.c.id)
 )
-_DUE: Final = (
+_DUE: Final = Prepared(
     select(TRANSACTION.c.id, TRANSACTION.c.due_at)
     .where(TRANSACTION.c.due_at <= bindparam("until"))
     .order_by(TRANSACTION.c.due_at)
     .limit(bindparam("most"))
 )
-_LEASE: Final = (
+_LEASE: Final = Prepared(
     update(TRANSACTION)
     .where(TRANSACTION.c.id == bindparam("wanted"), TRANSACTION.c.due_at == bindparam("read_due"))
     .values(due_at=bindparam("until"))
 )
+_Row: Final = namedtuple("_Row", TRANSACTION.c.keys())  # type: ignore[misc]
 
 
 class Stale(Transient):
@@ -83,8 +86,8 @@ def create(connection: Connection, change: Change) -> Transaction | None:
 
 
 def read(connection: Connection, transaction_id: str) -> Transaction | None:
-    row = connection.execute(_BY_ID, {"wanted": transaction_id}).one_or_none()
-    return None if row is None else _transaction(row)
+    row = _BY_ID.row(connection, {"wanted": transaction_id})
+    return None if row is None else _transaction(_Row(*row))
 
 
 def read_many(connection: Connection, transaction_ids: Iterable[str]) -> dict[str, Transaction]:
@@ -102,7 +105,7 @@ def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now:
         row = _row(next_one, change.due_at)
         parameters: dict[str, Any] = {f"new_{name}": row[name] for name in _CHANGING}
         parameters |= {"wanted": next_one.transaction_id, "read_version": read_version}
-        if connection.execute(_REPLACE, parameters).rowcount != 1:
+        if _REPLACE.run(connection, parameters) != 1:
             raise Stale(f"Transaction {next_one.transaction_id} was changed by somebody else meanwhile.")
         saved.append(next_one)
     outbox.add(connection, [message for change in changes for message in change.messages])
@@ -113,22 +116,22 @@ def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now:
 def lease_due(connection: Connection, now: Millis, until: Millis, most: int) -> list[Transaction]:
     """Take up to `most` transactions that are due, and hold them back from others until `until`."""
     taken = []
-    for transaction_id, due_at in connection.execute(_DUE, {"until": now, "most": most}).all():
+    for transaction_id, due_at in _DUE.rows(connection, {"until": now, "most": most}):
         parameters = {"wanted": transaction_id, "read_due": due_at, "until": until}
-        if connection.execute(_LEASE, parameters).rowcount == 1:
+        if _LEASE.run(connection, parameters) == 1:
             taken.append(transaction_id)
     found = read_many(connection, taken)
     return [found[transaction_id] for transaction_id in taken]
 
 
 def anything_due(connection: Connection, now: Millis) -> bool:
-    return connection.execute(_DUE, {"until": now, "most": 1}).first() is not None
+    return _DUE.row(connection, {"until": now, "most": 1}) is not None
 
 
 def timeline(connection: Connection, transaction_id: str) -> list[Event]:
     """Return every event of a transaction in the order in which they became durable."""
-    rows = connection.execute(_EVENTS, {"wanted": transaction_id}).scalars()
-    return [event for events in rows for event in pydantic_core.from_json(events)]
+    rows = _EVENTS.rows(connection, {"wanted": transaction_id})
+    return [event for (events,) in rows for event in pydantic_core.from_json(events)]
 
 
 def page(
@@ -158,7 +161,7 @@ def _add_events(connection: Connection, changes: Sequence[Change]) -> None:
         if change.events
     ]
     if rows:
-        connection.execute(_ADD_EVENTS, rows)
+        _ADD_EVENTS.run_many(connection, rows)
 
 
 def _row(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
