@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pydantic_core
-from sqlalchemy import Connection, Row, and_, bindparam, case, func, literal_column, null, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, literal_column, null, select, update
 
 from order_service.domain import (
     FINAL,
@@ -29,6 +29,7 @@ from order_service.domain import (
 from order_service.tables import ORDERS
 from shared.clock import Millis
 from shared.database.port import insert_new
+from shared.database.prepared import Prepared
 
 SETTLE_MS: Final = 60_000
 """How long a decided order may take to settle before the sweeper asks what became of it."""
@@ -65,16 +66,16 @@ def add(connection: Connection, order: Order) -> Order | None:
 
 
 def find(connection: Connection, order_id: str) -> Order | None:
-    return _order(connection.execute(_BY_ID, {"id": order_id}).one_or_none())
+    return _order(_BY_ID.row(connection, {"id": order_id}))
 
 
 def find_by_transaction(connection: Connection, transaction_id: str) -> Order | None:
-    return _order(connection.execute(_BY_TRANSACTION, {"id": transaction_id}).one_or_none())
+    return _order(_BY_TRANSACTION.row(connection, {"id": transaction_id}))
 
 
 def status_by_transaction(connection: Connection, transaction_id: str) -> tuple[str, Status] | None:
     """Return id and status of the order that belongs to the transaction."""
-    row = connection.execute(_STATUS, {"id": transaction_id}).one_or_none()
+    row = _STATUS.row(connection, {"id": transaction_id})
     return None if row is None else (row[0], Status(row[1]))
 
 
@@ -90,7 +91,7 @@ def move(
         parameters["why"] = reason
     if target not in FINAL:
         parameters["due"] = now + SETTLE_MS
-    return connection.execute(_MOVES[target], parameters).rowcount == 1
+    return _MOVES[target].run(connection, parameters) == 1
 
 
 def hold(
@@ -98,7 +99,7 @@ def hold(
 ) -> bool:
     """Move PENDING to HELD until the instant that the coordinator gave."""
     parameters = {"id": transaction_id, "now": now, "expires": expires_at, "due": due_at}
-    return connection.execute(_HOLD, parameters).rowcount == 1
+    return _HOLD.run(connection, parameters) == 1
 
 
 def refuse(connection: Connection, transaction_id: str, refusal: Refusal, now: Millis) -> bool:
@@ -113,20 +114,19 @@ def refuse(connection: Connection, transaction_id: str, refusal: Refusal, now: M
         "why": refusal.reason,
         "told": _encode_refusal(refusal),
     }
-    return connection.execute(_REFUSE, parameters).rowcount == 1
+    return _REFUSE.run(connection, parameters) == 1
 
 
 def due(connection: Connection, now: Millis, most: int) -> list[Order]:
     """Return orders that are not final and of which nobody spoke for too long, the most overdue first."""
-    rows = connection.execute(_DUE, {"now": now, "most": most}).all()
-    return [_known(row) for row in rows]
+    return [_known(row) for row in _DUE.rows(connection, {"now": now, "most": most})]
 
 
 def postpone(connection: Connection, postponements: Sequence[tuple[str, Millis]]) -> None:
     """Look at each order (by transaction id) again at its instant, unless it became final meanwhile."""
     parameters = [{"id": transaction_id, "at": at} for transaction_id, at in postponements]
     if parameters:
-        connection.execute(_POSTPONE, parameters)
+        _POSTPONE.run_many(connection, parameters)
 
 
 def page(
@@ -163,12 +163,12 @@ def _values(order: Order) -> dict[str, Any]:
     }
 
 
-def _order(row: Row[Any] | None) -> Order | None:
+def _order(row: Sequence[Any] | None) -> Order | None:
     return None if row is None else _known(row)
 
 
-def _known(row: Row[Any]) -> Order:
-    values = row._asdict()
+def _known(row: Sequence[Any]) -> Order:
+    values = dict(zip(ORDERS.c.keys(), row, strict=True))
     lines = pydantic_core.from_json(values.pop("items"))
     values["lines"] = tuple(Line(product_id, qty) for product_id, qty in lines)
     values["status"] = Status(values["status"])
@@ -190,8 +190,8 @@ def _encode_refusal(refusal: Refusal) -> str:
 
 
 def _constant(status: Status) -> Any:
-    # Written into the statement: every parameter costs microseconds at each execution, and `in_` with
-    # parameters, which renders its list anew each time, as much as the statement itself.
+    # Written into the statement, so that its text is fixed: an IN list of parameters is rendered anew at
+    # every execution.
     return literal_column(f"'{status.value}'", ORDERS.c.status.type)
 
 
@@ -199,17 +199,19 @@ def _is_one_of(statuses: Iterable[Status]) -> Any:
     return ORDERS.c.status.in_([_constant(status) for status in statuses])
 
 
-_BY_ID = select(ORDERS).where(ORDERS.c.order_id == bindparam("id"))
-_BY_TRANSACTION = select(ORDERS).where(ORDERS.c.transaction_id == bindparam("id"))
-_STATUS = select(ORDERS.c.order_id, ORDERS.c.status).where(ORDERS.c.transaction_id == bindparam("id"))
-_DUE = (
+_BY_ID = Prepared(select(ORDERS).where(ORDERS.c.order_id == bindparam("id")))
+_BY_TRANSACTION = Prepared(select(ORDERS).where(ORDERS.c.transaction_id == bindparam("id")))
+_STATUS = Prepared(
+    select(ORDERS.c.order_id, ORDERS.c.status).where(ORDERS.c.transaction_id == bindparam("id"))
+)
+_DUE = Prepared(
     select(ORDERS)
     .where(ORDERS.c.due_at <= bindparam("now"))
     .order_by(ORDERS.c.due_at)
     .limit(bindparam("most"))
 )
 _ONE = ORDERS.c.transaction_id == bindparam("id")
-_POSTPONE = (
+_POSTPONE = Prepared(
     update(ORDERS)
     .where(_ONE, ORDERS.c.due_at.is_not(None))
     .values(attempts=ORDERS.c.attempts + 1, due_at=bindparam("at"))
@@ -226,7 +228,7 @@ def _first_reason() -> Any:
     return func.coalesce(ORDERS.c.reason, case((expired, RESERVATION_EXPIRED), else_=why))
 
 
-def _move_to(target: Status) -> Any:
+def _move_to(target: Status) -> Prepared:
     values: dict[str, Any] = {
         "status": _constant(target),
         "attempts": _ZERO,
@@ -237,15 +239,15 @@ def _move_to(target: Status) -> Any:
         values["reason"] = _first_reason()
     if target is Status.HELD:
         values["expires_at"] = bindparam("expires")
-    return update(ORDERS).where(_ONE, _is_one_of(sources(target))).values(values)
+    return Prepared(update(ORDERS).where(_ONE, _is_one_of(sources(target))).values(values))
 
 
-_MOVES: Final[Mapping[Status, Any]] = {
+_MOVES: Final[Mapping[Status, Prepared]] = {
     status: _move_to(status) for status in Status if status not in (Status.PENDING, Status.HELD)
 }
 _HOLD = _move_to(Status.HELD)
 _OPEN = sources(Status.CANCELLING)
-_REFUSE = (
+_REFUSE = Prepared(
     update(ORDERS)
     .where(_ONE, ORDERS.c.refusal.is_(None), _is_one_of([*_OPEN, *sorted(LET_GO)]))
     .values(
