@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
+from shared.database.failures import is_store_failure
 from shared.database.port import Work
 from shared.database.sqlite import sqlite_engine
 from shared.errors import DatabaseUnavailable
@@ -44,7 +44,7 @@ class InlineDatabase:
         except BaseException as error:
             if driver.driver_connection.in_transaction:  # type: ignore[union-attr]
                 cursor.execute("ROLLBACK")
-            if isinstance(error, OperationalError):
+            if is_store_failure(error):
                 raise DatabaseUnavailable(str(error)) from error
             raise
         finally:

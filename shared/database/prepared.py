@@ -61,9 +61,10 @@ class Prepared:
 
     def _execute(self, connection: Connection, parameters: Parameters) -> Any:
         sql, ordered = self._compile(connection)
+        values = ordered(parameters)
         cursor = connection.connection.cursor()
         try:
-            cursor.execute(sql, ordered(parameters))
+            cursor.execute(sql, values)
         except Exception as error:
             cursor.close()
             raise _translated(connection, sql, error) from error
@@ -83,7 +84,7 @@ class Prepared:
 def _ordering(compiled: Any) -> Callable[[Parameters], Sequence[Any]]:
     """Return a function that puts named parameters into the order of the statement's placeholders."""
     names: list[str] = compiled.positiontup
-    constants = {bind.key: bind.effective_value for bind in compiled.binds.values() if not bind.required}
+    constants = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
     for column in compiled.insert_prefetch:
         assert column.default.is_scalar, f"{column} has a default that must be computed for each row"
         constants[column.key] = column.default.arg

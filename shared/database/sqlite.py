@@ -1,73 +1,99 @@
-"""SQLite: one writer thread that commits what is queued in one go, and aiosqlite for the reads.
+"""SQLite: one writer thread that commits what is queued in one go, and a few threads for the reads.
 
 SQLite has one writer at a time, so the way to write faster is to share commits: the thread takes everything
 that waits, runs each piece of work in a savepoint of its own (one that fails is undone alone), commits once,
-and answers them all. `synchronous=FULL` makes each commit survive a power cut.
+and answers them all. `synchronous=FULL` makes each commit survive a power cut. A read crosses over to a
+thread once, however many statements it has (aiosqlite would cross over for each), and sees one snapshot.
 """
 
 import asyncio
+import logging
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError, StatementError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
+from shared.database.failures import is_store_failure
 from shared.database.port import Work
 from shared.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
-BATCH = 256
-BUSY_TIMEOUT_MS = 5_000
+_log = logging.getLogger(__name__)
+
+BATCH: Final = 256
+"""The most pieces of work that share one commit."""
+
+MOST_WAITING: Final = 10_000
+"""More than so many writes (or reads) that wait are turned away."""
+
+READERS: Final = 3
+BUSY_TIMEOUT_MS: Final = 5_000
+CACHE_KIB: Final = 8_192
+
 _Job = tuple[Work[Any], "asyncio.Future[Any]"]
 _Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 
 class SqliteDatabase:
-    """A Database in one file; the event loop that starts it owns it."""
+    """A Database in one file; the event loop that starts it owns it.
 
-    def __init__(self, path: Path) -> None:
+    busy_timeout_ms: how long a write waits for another process that writes to the file.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self._path = path
+        self._engine = sqlite_engine(path, busy_timeout_ms)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._listeners: list[Callable[[], None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._writer: Connection | None = None
-        self._engine: Engine | None = None
-        self._readers: AsyncEngine | None = None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"reader-{path.stem}")
+        self._idle: list[Connection] = []
+        self._reading = 0
         self._closed = False
 
     async def start(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Open the file, which is made if it isn't there; raise DatabaseUnavailable where that fails."""
         self._loop = asyncio.get_running_loop()
-        self._engine = sqlite_engine(self._path)
-        self._readers = create_async_engine(f"sqlite+aiosqlite:///{self._path}")
-        event.listen(self._readers.sync_engine, "connect", _configure_reader)
         self._thread = threading.Thread(
-            target=self._write_loop, name=f"writer-{self._path.stem}", daemon=True
+            target=self._write_loop, args=(self._loop,), name=f"writer-{self._path.stem}", daemon=True
         )
         self._thread.start()
-        await self.write(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            await self.write(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        except OSError as error:
+            await self.close()
+            raise DatabaseUnavailable(f"{self._path} can't be made: {error.strerror}") from error
+        except DatabaseUnavailable:
+            await self.close()
+            raise
 
     async def write(self, work: Work[T]) -> T:
-        if self._closed:
-            raise DatabaseUnavailable("The database is closed; the program is stopping.")
-        done: asyncio.Future[T] = self._loop.create_future()
+        loop = self._open()
+        if self._jobs.qsize() >= MOST_WAITING:
+            raise DatabaseUnavailable(f"Too many writes wait for {self._path.name}.")
+        done: asyncio.Future[T] = loop.create_future()
         self._jobs.put((work, done))
         return await done
 
     async def read(self, work: Work[T]) -> T:
-        if self._readers is None:
-            raise DatabaseUnavailable("The database is not open.")
+        loop = self._open()
+        if self._reading >= MOST_WAITING:
+            raise DatabaseUnavailable(f"Too many reads wait for {self._path.name}.")
+        self._reading += 1
         try:
-            async with self._readers.connect() as connection:
-                return await connection.run_sync(work)
-        except (OperationalError, sqlite3.OperationalError) as error:
-            raise DatabaseUnavailable(f"{self._path.name} can't be read now: {error}") from error
+            return await loop.run_in_executor(self._readers, self._read, work)
+        finally:
+            self._reading -= 1
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
@@ -80,23 +106,56 @@ class SqliteDatabase:
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
-        if self._readers is not None:
-            await self._readers.dispose()
-        if self._engine is not None:
-            self._engine.dispose()
+        await asyncio.to_thread(self._readers.shutdown)
+        while self._idle:
+            _give_up(self._idle.pop())
+        self._engine.dispose()
 
-    def _write_loop(self) -> None:
-        open_for_work = True
-        while open_for_work:
-            batch, open_for_work = self._take()
-            if batch:
-                results = self._commit_batch(batch)
-                self._loop.call_soon_threadsafe(self._answer, results)
+    def _open(self) -> asyncio.AbstractEventLoop:
+        if self._closed:
+            raise DatabaseUnavailable("The database is closed; the program is stopping.")
+        if self._loop is None:
+            raise DatabaseUnavailable("The database is not open yet.")
+        return self._loop
+
+    def _read(self, work: Work[T]) -> T:
+        connection: Connection | None = None
+        try:
+            connection = self._idle.pop() if self._idle else _connect(self._engine, "query_only=ON")
+            cursor = connection.connection.cursor()
+            cursor.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                cursor.execute("ROLLBACK")
+                cursor.close()
+                self._idle.append(connection)
+        except Exception as error:
+            if not is_store_failure(error):
+                raise
+            if connection is not None:
+                if connection in self._idle:
+                    self._idle.remove(connection)
+                _give_up(connection)
+            raise DatabaseUnavailable(f"{self._path.name} can't be read now: {error}") from error
+
+    def _write_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        more = True
+        while more:
+            batch, more = self._take()
+            if not batch:
+                break
+            results, committed = self._commit_batch(batch)
+            try:
+                loop.call_soon_threadsafe(self._answer, results, committed)
+            except RuntimeError:
+                # The loop is closed, and with it everybody who waited. What is committed stands.
+                _log.warning("%d writes to %s have nobody left to answer.", len(results), self._path.name)
         if self._writer is not None:
-            self._writer.close()
+            _give_up(self._writer)
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for the first job, then take along whatever else waits."""
+        """Wait for the first job, then take along whatever else waits; also return whether more may come."""
         job = self._jobs.get()
         batch: list[_Job] = []
         while job is not None:
@@ -109,44 +168,27 @@ class SqliteDatabase:
                 return batch, True
         return batch, False
 
-    def _commit_batch(self, batch: list[_Job]) -> list[_Result]:
+    def _commit_batch(self, batch: list[_Job]) -> tuple[list[_Result], bool]:
         try:
-            connection = self._writer_connection()
+            if self._writer is None:
+                self._writer = _connect(self._engine)
+            connection = self._writer
             cursor = connection.connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
-            try:
-                results = [self._run(connection, cursor, work, done) for work, done in batch]
-                cursor.execute("COMMIT")
-            except BaseException:
-                if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-                    cursor.execute("ROLLBACK")
-                raise
-            finally:
-                cursor.close()
+            results = [_run(connection, cursor, work, done) for work, done in batch]
+            cursor.execute("COMMIT")
+            cursor.close()
         except Exception as error:  # noqa: BLE001 - every waiting caller must learn what became of its write
-            self._discard_writer()
+            # Closing the connection rolls back; one that failed is not trusted again.
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                _give_up(writer)
             unavailable = DatabaseUnavailable(f"{self._path.name} can't be written now: {error}")
             unavailable.__cause__ = error
-            return [(done, None, unavailable) for _, done in batch]
-        return results
+            return [(done, None, unavailable) for _, done in batch], False
+        return results, True
 
-    def _run(
-        self, connection: Connection, cursor: Any, work: Work[Any], done: "asyncio.Future[Any]"
-    ) -> _Result:
-        cursor.execute("SAVEPOINT work")
-        try:
-            result = work(connection)
-        except (OperationalError, sqlite3.OperationalError):
-            # Disk full, locked, I/O error: nothing in this batch can be trusted to commit.
-            raise
-        except Exception as error:  # noqa: BLE001 - it belongs to the caller that queued the work
-            cursor.execute("ROLLBACK TO work")
-            cursor.execute("RELEASE work")
-            return done, None, error
-        cursor.execute("RELEASE work")
-        return done, result, None
-
-    def _answer(self, results: list[_Result]) -> None:
+    def _answer(self, results: list[_Result], committed: bool) -> None:
         for done, result, error in results:
             if done.done():  # Its caller was cancelled: the write stands, nobody waits for it.
                 continue
@@ -154,51 +196,65 @@ class SqliteDatabase:
                 done.set_result(result)
             else:
                 done.set_exception(error)
-        for listener in self._listeners:
-            listener()
-
-    def _writer_connection(self) -> Connection:
-        if self._writer is None:
-            assert self._engine is not None
-            self._writer = self._engine.connect()
-            # SQLAlchemy begins a transaction of its own at the first statement; this keeps it a no-op,
-            # because the thread says BEGIN and COMMIT itself.
-            self._writer.begin()
-        return self._writer
-
-    def _discard_writer(self) -> None:
-        """Reconnect before the next batch: a connection that failed is not trusted again."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            try:
-                writer.invalidate()
-                writer.close()
-            except (DatabaseError, StatementError, sqlite3.Error):
-                self._engine = sqlite_engine(self._path)
+        if committed:
+            for listener in self._listeners:
+                listener()
 
 
-def sqlite_engine(path: Path) -> Engine:
+def sqlite_engine(path: Path, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
     """Return an engine whose connections leave BEGIN and COMMIT to whoever uses them."""
     engine = create_engine(
-        f"sqlite+pysqlite:///{path}", connect_args={"check_same_thread": False}, pool_reset_on_return=None
+        f"sqlite+pysqlite:///{path}", connect_args={"check_same_thread": False}, poolclass=NullPool
     )
-    event.listen(engine, "connect", _configure_writer)
+
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout={busy_timeout_ms}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"cache_size=-{CACHE_KIB}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    event.listen(engine, "connect", configure)
     return engine
 
 
-def _configure_writer(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}").close()
+def _connect(engine: Engine, pragma: str | None = None) -> Connection:
+    connection = engine.connect()
+    if pragma is not None:
+        connection.exec_driver_sql(f"PRAGMA {pragma}").close()
+        return connection
+    # SQLAlchemy begins a transaction of its own at the first statement; this keeps it a no-op, because the
+    # thread says BEGIN and COMMIT itself.
+    connection.begin()
+    return connection
 
 
-def _configure_reader(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA query_only=ON")
-    cursor.close()
+def _run(connection: Connection, cursor: Any, work: Work[Any], done: "asyncio.Future[Any]") -> _Result:
+    cursor.execute("SAVEPOINT work")
+    try:
+        result = work(connection)
+    except BaseException as error:
+        if is_store_failure(error):
+            # Nothing in this batch can be trusted to commit.
+            raise
+        cursor.execute("ROLLBACK TO work")
+        cursor.execute("RELEASE work")
+        if isinstance(error, StopIteration):
+            # A future doesn't carry it.
+            return done, None, RuntimeError("the work raised StopIteration")
+        return done, None, error
+    cursor.execute("RELEASE work")
+    return done, result, None
+
+
+def _give_up(connection: Connection) -> None:
+    """Close a connection for good, whatever state it is in."""
+    try:
+        connection.invalidate()
+        connection.close()
+    except SQLAlchemyError as error:
+        _log.warning("A database connection could not be closed: %s", error)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Generic
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
 from shared.bell import Bell
 from shared.clock import Clock, Millis
+from shared.database.failures import is_store_failure
 from shared.database.port import Database, Savepoint
 from shared.identity import NewId
 from shared.messaging.outbox import Outbox
@@ -163,10 +163,10 @@ class ParticipantHost(Generic[C]):
             try:
                 with Savepoint(connection):
                     steps.append(self.branches.take(connection, command))
-            except OperationalError:
-                # The store itself is failing: nothing in this transaction can be trusted to commit.
-                raise
-            except Exception as error:  # noqa: BLE001 - one bad command must not spoil its batch
+            except Exception as error:
+                if is_store_failure(error):
+                    # Nothing in this transaction can be trusted to commit.
+                    raise
                 steps.append(error)
         return steps
 
