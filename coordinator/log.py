@@ -7,7 +7,7 @@ and finds out what was decided.
 
 from collections import namedtuple
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pydantic_core
@@ -101,7 +101,7 @@ def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now:
     saved = []
     for change in changes:
         read_version = change.transaction.version
-        next_one = replace(change.transaction, version=read_version + 1, updated_at=now)
+        next_one = change.transaction._replace(version=read_version + 1, updated_at=now)
         row = _row(next_one, change.due_at)
         parameters: dict[str, Any] = {f"new_{name}": row[name] for name in _CHANGING}
         parameters |= {"wanted": next_one.transaction_id, "read_version": read_version}
@@ -172,7 +172,7 @@ def _row(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
         "initiator": one.initiator,
         "timeout": one.timeout,
         "deadline": one.deadline,
-        "branches": pydantic_core.to_json([_branch_document(branch) for branch in one.branches]).decode(),
+        "branches": pydantic_core.to_json([branch._asdict() for branch in one.branches]).decode(),
         "body_hash": one.body_hash,
         "reason": one.reason,
         "attention": one.attention,
@@ -183,13 +183,6 @@ def _row(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
         "created_at": one.created_at,
         "updated_at": one.updated_at,
     }
-
-
-_BRANCH_FIELDS: Final = tuple(field.name for field in fields(Branch))
-
-
-def _branch_document(branch: Branch) -> dict[str, Any]:
-    return {name: getattr(branch, name) for name in _BRANCH_FIELDS}
 
 
 def _transaction(row: Any) -> Transaction:

@@ -15,9 +15,9 @@ States and their edges (a decision never changes):
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Millis = int
 
@@ -61,8 +61,7 @@ EXPIRED: Final = "transaction-expired"
 UNKNOWN_TRANSACTION: Final = "transaction-unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(NamedTuple):
     """One participant's part.
 
     attempts: calls or publications made in the branch's present state; due_at: when the next may be made;
@@ -85,8 +84,7 @@ class Branch:
     added: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """One business action over several participants.
 
     deadline: the instant after which it can no longer be confirmed; timeout: the span it was given, in ms;
@@ -258,7 +256,7 @@ def learn(transaction: Transaction, fact: Fact, now: Millis, policy: Policy) -> 
         case Settled() if branch.state is BranchState.CONFIRMING:
             return _put(transaction, _settled(branch, BranchState.CONFIRMED))
         case DeadLettered(reason=reason) if branch.state is BranchState.CONFIRMING:
-            return _put(transaction, replace(branch, dead_letter=reason, last_error=reason))
+            return _put(transaction, branch._replace(dead_letter=reason, last_error=reason))
         case _:
             return transaction
 
@@ -270,23 +268,23 @@ def decide(transaction: Transaction, to: State, now: Millis, reason: str | None 
     confirm = to is State.CONFIRMING
     assert not confirm or all(branch.state is BranchState.TRIED for branch in transaction.open_branches)
     branches = tuple(_decided(branch, confirm, now) for branch in transaction.branches)
-    return replace(transaction, state=to, branches=branches, reason=reason, decided_at=now)
+    return transaction._replace(state=to, branches=branches, reason=reason, decided_at=now)
 
 
 def add_branch(transaction: Transaction, branch: Branch) -> Transaction:
     """Open a branch on a TRIED transaction, which is TRYING again until the branch has answered."""
     assert transaction.state is State.TRIED, f"{transaction.transaction_id} is {transaction.state}"
     assert transaction.open_branch_of(branch.participant) is None, f"{branch.participant} has a branch"
-    added = replace(branch, added=True)
-    return replace(transaction, state=State.TRYING, branches=(*transaction.branches, added))
+    added = branch._replace(added=True)
+    return transaction._replace(state=State.TRYING, branches=(*transaction.branches, added))
 
 
 def hurry(transaction: Transaction, now: Millis) -> Transaction:
     """Clear the back-off of everything that is still to be done."""
     waiting = tuple(
-        replace(branch, due_at=now) if branch.due_at > now else branch for branch in transaction.branches
+        branch._replace(due_at=now) if branch.due_at > now else branch for branch in transaction.branches
     )
-    return replace(transaction, branches=waiting)
+    return transaction._replace(branches=waiting)
 
 
 def _move(transaction: Transaction, now: Millis) -> Transaction:
@@ -297,9 +295,9 @@ def _move(transaction: Transaction, now: Millis) -> Transaction:
         case State.TRIED if now >= transaction.deadline:
             return decide(transaction, State.CANCELLING, now, EXPIRED)
         case State.CONFIRMING if not _unsettled(transaction):
-            return replace(transaction, state=State.CONFIRMED)
+            return transaction._replace(state=State.CONFIRMED)
         case State.CANCELLING if not _unsettled(transaction):
-            return replace(transaction, state=State.CANCELLED)
+            return transaction._replace(state=State.CANCELLED)
         case _:
             return transaction
 
@@ -316,7 +314,7 @@ def _judge(transaction: Transaction, now: Millis) -> Transaction:
     if not tried:
         return transaction
     if transaction.mode is Mode.MANUAL:
-        return replace(transaction, state=State.TRIED)
+        return transaction._replace(state=State.TRIED)
     return decide(transaction, State.CONFIRMING, now)
 
 
@@ -331,7 +329,7 @@ def _decided(branch: Branch, confirm: bool, now: Millis) -> Branch:
         # Its only Try was answered with no: it holds nothing. After several, an earlier one may have held.
         return branch
     state = BranchState.CONFIRMING if confirm else BranchState.CANCELLING
-    return replace(branch, state=state, attempts=0, due_at=now, last_error=None)
+    return branch._replace(state=state, attempts=0, due_at=now, last_error=None)
 
 
 def _unsettled(transaction: Transaction) -> tuple[Branch, ...]:
@@ -349,7 +347,7 @@ def _due(transaction: Transaction, now: Millis) -> tuple[Branch, ...]:
 
 def _published(branch: Branch, now: Millis, policy: Policy) -> Branch:
     wait = min(policy.republish * 2**branch.attempts, policy.republish_cap)
-    return replace(branch, attempts=branch.attempts + 1, due_at=now + wait)
+    return branch._replace(attempts=branch.attempts + 1, due_at=now + wait)
 
 
 def _learn_try(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> Branch:
@@ -358,15 +356,15 @@ def _learn_try(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> B
     attempts = branch.attempts + fact.attempts
     match fact.sort:
         case Sort.DONE:
-            return replace(branch, state=BranchState.TRIED, attempts=attempts, last_error=None)
+            return branch._replace(state=BranchState.TRIED, attempts=attempts, last_error=None)
         case Sort.REFUSED:
             state = BranchState.CLOSED if branch.added else BranchState.REFUSED
-            return replace(
-                branch, state=state, attempts=attempts, problem=fact.problem, last_error=fact.error
+            return branch._replace(
+                state=state, attempts=attempts, problem=fact.problem, last_error=fact.error
             )
         case Sort.UNKNOWN:
             due_at = now + _back_off(attempts, fact.jitter, policy)
-            return replace(branch, attempts=attempts, last_error=fact.error, due_at=due_at)
+            return branch._replace(attempts=attempts, last_error=fact.error, due_at=due_at)
 
 
 def _learn_end(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> Branch:
@@ -379,7 +377,7 @@ def _learn_end(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> B
     # A refusal of a decision is a broken promise: the decision stands, so it is asked again, seldom.
     conflict = fact.error if fact.sort is Sort.REFUSED else None
     wait = policy.retry_cap if conflict else _back_off(attempts, fact.jitter, policy)
-    return replace(branch, attempts=attempts, last_error=fact.error, due_at=now + wait, conflict=conflict)
+    return branch._replace(attempts=attempts, last_error=fact.error, due_at=now + wait, conflict=conflict)
 
 
 def _back_off(attempts: int, jitter: float, policy: Policy) -> Millis:
@@ -387,21 +385,21 @@ def _back_off(attempts: int, jitter: float, policy: Policy) -> Millis:
 
 
 def _settled(branch: Branch, state: BranchState) -> Branch:
-    return replace(branch, state=state, last_error=None, dead_letter=None, conflict=None)
+    return branch._replace(state=state, last_error=None, dead_letter=None, conflict=None)
 
 
 def _put(transaction: Transaction, *branches: Branch) -> Transaction:
     changed = {branch.branch_id: branch for branch in branches}
     if not changed:
         return transaction
-    return replace(
-        transaction, branches=tuple(changed.get(branch.branch_id, branch) for branch in transaction.branches)
+    return transaction._replace(
+        branches=tuple(changed.get(branch.branch_id, branch) for branch in transaction.branches)
     )
 
 
 def _with_attention(transaction: Transaction, now: Millis, policy: Policy) -> Transaction:
     attention = _attention(transaction, now, policy)
-    return transaction if attention == transaction.attention else replace(transaction, attention=attention)
+    return transaction if attention == transaction.attention else transaction._replace(attention=attention)
 
 
 def _attention(transaction: Transaction, now: Millis, policy: Policy) -> str | None:

@@ -1,7 +1,5 @@
 """The state machine, rule by rule, and then all of it under random facts."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -262,7 +260,7 @@ def test_whatever_happens_the_decision_never_changes_and_no_outcome_is_mixed(
         one = after(one, fact, now=now, policy=policy)
         tried |= {branch.branch_id for branch in one.branches if branch.state is BranchState.TRIED}
         if before.state in FINAL:
-            assert replace(one, attention=None) == replace(before, attention=None)
+            assert one._replace(attention=None) == before._replace(attention=None)
         if before.state not in UNDECIDED:
             assert (one.state in TO_CONFIRM) == (before.state in TO_CONFIRM)
         states = {branch.state for branch in one.branches}
