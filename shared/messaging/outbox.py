@@ -8,6 +8,7 @@ from sqlmodel import Field, SQLModel
 
 from shared.clock import Clock
 from shared.database.port import table_of
+from shared.database.prepared import Prepared
 from shared.messaging.broker import Headers, Message
 
 
@@ -31,7 +32,7 @@ class OutboxRow(SQLModel, table=True):
 
 
 _OUTBOX = table_of(OutboxRow)
-_INSERT = _OUTBOX.insert()
+_INSERT = Prepared(_OUTBOX.insert().inline(), ("topic", "partition", "key", "value", "headers", "created_at"))
 _OLDEST = (
     select(
         _OUTBOX.c.id,
@@ -71,7 +72,7 @@ class Outbox:
             for message in messages
         ]
         if rows:
-            connection.execute(_INSERT, rows)
+            _INSERT.run_many(connection, rows)
             self._waiting = True
 
     def take_waiting(self) -> bool:

@@ -129,17 +129,19 @@ class Relay:
         done: list[int] = []
         failed: dict[str, Exception] = {}
         worked: set[str] = set()
+        dropped = 0
         for (row, message), error in zip(rows, results, strict=True):
             if error is None:
                 done.append(row)
                 worked.add(message.topic)
             elif isinstance(error, Unpublishable):
                 done.append(row)
-                self._dropped.inc()
+                dropped += 1
                 log.error("A message for %s is dropped: %s", message.topic, error)
             else:
                 failed[message.topic] = error
-        self._published.inc(len(done))
+        self._published.inc(len(done) - dropped)
+        self._dropped.inc(dropped)
         self._note(worked, failed)
         if done:
             await self._remove(done)

@@ -1,0 +1,91 @@
+"""The broker is killed and comes back empty: everything heals, and nothing in the outbox is lost."""
+
+import asyncio
+from pathlib import Path
+
+from shared.messaging.broker import Message
+from tests.integration.conftest import EmbeddedBroker
+from tests.integration.messaging.world import PARTITIONS, World, world
+
+
+async def test_relay_and_consumer_survive_a_broker_that_comes_back_empty(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    async with world(embedded_broker.bootstrap, tmp_path) as w:
+        relay, consumer = w.relay(), w.consume()
+        w.start(w.keeper.run())
+        await add(w, [b"before-%d" % number for number in range(30)])
+        await w.until(lambda: len(set(w.applied)) == 30)
+        embedded_broker.kill()
+        await add(w, [b"during-%d" % number for number in range(30)])
+        await w.until(lambda: relay.health() and consumer.health() and w.keeper.health())
+        assert await w.waiting_rows() == 30
+        embedded_broker.start()
+        await w.until(lambda: {b"during-%d" % number for number in range(30)} <= set(w.applied), 40)
+        await w.until(lambda: not (relay.health() or consumer.health() or w.keeper.health()))
+        await w.until(lambda: nothing_waits(w))
+        await add(w, [b"after-%d" % number for number in range(30)])
+        await w.until(lambda: {b"after-%d" % number for number in range(30)} <= set(w.applied))
+        assert await w.letters() == []
+
+
+async def test_nothing_is_sent_to_a_topic_that_the_new_broker_does_not_have(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """The embedded broker would answer "stored", and forget it."""
+    async with world(embedded_broker.bootstrap, tmp_path) as w:
+        publisher = w.broker.publisher()
+        assert await publisher.publish([w.message(b"a")]) == [None]
+        embedded_broker.kill()
+        (error,) = await publisher.publish([w.message(b"b")])
+        assert error is not None
+        embedded_broker.start()
+        (error,) = await publisher.publish([w.message(b"c")])
+        assert "no topic" in str(error)
+        await w.until_topics()
+        for number in range(5):
+            assert await publisher.publish([w.message(b"d%d" % number)]) == [None]
+        await publisher.stop()
+        records = await w.read_topic(w.topic, 5)
+        assert [record.value for record in records] == [b"d%d" % number for number in range(5)]
+
+
+async def test_every_call_ends_in_time_while_the_broker_is_away(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    async with world(embedded_broker.bootstrap, tmp_path) as w:
+        w.consume()
+        await w.until(lambda: w.subscriptions[0].assigned())
+        embedded_broker.kill()
+        started = asyncio.get_running_loop().time()
+        (task,) = w.tasks
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert asyncio.get_running_loop().time() - started < 12
+
+
+async def test_a_member_that_joins_before_its_topic_exists_waits_for_it(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    embedded_broker.kill()
+    embedded_broker.start()
+    async with world(embedded_broker.bootstrap, tmp_path) as w:
+        embedded_broker.kill()
+        embedded_broker.start()
+        consumer = w.consume()
+        await w.until(consumer.health)
+        w.start(w.keeper.run())
+        await w.until_topics()
+        await w.publish(w.message(b"a"))
+        await w.until(lambda: w.applied == [b"a"], 40)
+
+
+async def add(w: World, values: list[bytes]) -> None:
+    messages = [
+        Message(w.topic, value, value, (), number % PARTITIONS) for number, value in enumerate(values)
+    ]
+    await w.add(*messages)
+
+
+async def nothing_waits(w: World) -> bool:
+    return await w.waiting_rows() == 0
