@@ -41,10 +41,13 @@ class Console:
         """Write a value as JSON, ready for another program."""
         print(json.dumps(value, indent=2, ensure_ascii=False), file=self._out, flush=True)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Write a table; where nobody watches, a line for each row, its fields separated by tabs."""
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, heading: bool = False) -> None:
+        """Write a table; where nobody watches, a line for each row, its fields separated by tabs.
+
+        heading: whether the columns' names go before plain lines too.
+        """
         if not self.interactive:
-            for row in rows:
+            for row in [columns, *rows] if heading else rows:
                 self.line("\t".join(_cell(value) for value in row))
             return
         table = Table(*columns)

@@ -37,6 +37,15 @@ class Figures:
         """Orders per second."""
         return self.orders / self.seconds if self.seconds else 0.0
 
+    def of(self, baseline: "Figures") -> float | None:
+        """Return the rate as a part of the baseline's."""
+        return round(self.rate / baseline.rate, 3) if baseline.rate else None
+
+    def by_round(self, baseline: "Figures") -> list[float]:
+        """Return the same for each round and the baseline's that came just before it."""
+        pairs = zip(self.rates, baseline.rates, strict=True)
+        return [round(mine / theirs, 3) for mine, theirs in pairs if theirs]
+
     def summary(self) -> dict[str, Any]:
         """Return the figures as they are written to JSON."""
         return {
@@ -73,7 +82,7 @@ COLUMNS = (
 def row(figures: Figures, raw: Figures | None) -> tuple[str, ...]:
     """Return a line of the table. raw: the baseline of the same level."""
     summary = figures.summary()
-    ratio = f"{figures.rate / raw.rate:.2f}" if raw is not None and raw.rate else ""
+    ratio = None if raw is None else figures.of(raw)
     shown = (
         figures.in_flight,
         figures.system,
@@ -84,7 +93,10 @@ def row(figures: Figures, raw: Figures | None) -> tuple[str, ...]:
         summary["acceptedToConfirmedP50Ms"],
         summary["acceptedToConfirmedP99Ms"],
     )
-    return (*("" if value is None else str(value) for value in shown), ratio)
+    return (
+        *("" if value is None else str(value) for value in shown),
+        "" if ratio is None else f"{ratio:.2f}",
+    )
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

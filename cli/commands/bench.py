@@ -45,13 +45,15 @@ def _speed(
     for baseline, mine in zip(raw, own, strict=True):
         pairs += [(baseline, None), (mine, baseline)]
     console.line()
-    console.table(COLUMNS, [row(figures, baseline) for figures, baseline in pairs])
+    console.table(COLUMNS, [row(figures, baseline) for figures, baseline in pairs], heading=True)
     console.line("every accepted order is CONFIRMED")
     summaries = []
     failed: dict[str, int] = {}
     for figures, beside in pairs:
-        ratio = round(figures.rate / beside.rate, 3) if beside is not None and beside.rate else None
-        summaries.append({**figures.summary(), "ofRaw": ratio})
+        compared = (
+            {} if beside is None else {"ofRaw": figures.of(beside), "ofRawByRound": figures.by_round(beside)}
+        )
+        summaries.append(figures.summary() | compared)
         failed |= figures.failures
     return summaries, failed
 
@@ -63,6 +65,7 @@ def _memory(console: Console, orders: int) -> list[dict[str, Any]]:
     console.table(
         ("orders", "orders/s", *(f"{name} MiB" for name in names)),
         [(step.orders, round(step.rate), *(step.memory.get(name) for name in names)) for step in steps],
+        heading=True,
     )
     return [step.summary() for step in steps]
 

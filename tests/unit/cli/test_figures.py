@@ -40,6 +40,7 @@ def test_the_table_says_how_much_of_raw_it_is() -> None:
     raw, mine = Figures("raw", 32), Figures("handfast", 32)
     raw.add(seconds=1.0, cpu=1.0, latencies=[1.0] * 10, failures={})
     mine.add(seconds=1.0, cpu=1.0, latencies=[1.0] * 7, failures={})
+    assert mine.by_round(raw) == [0.7]
     assert row(mine, raw)[-1] == "0.70"
     assert row(raw, None)[-1] == ""
 
