@@ -1,0 +1,36 @@
+"""`handfast bench` in its shortest form: that it measures, checks and reports, not how fast it is."""
+
+import json
+from pathlib import Path
+
+from tests.e2e.conftest import handfast
+
+
+def test_the_bench_reports_both_systems_at_each_level(tmp_path: Path) -> None:
+    report = tmp_path / "reports" / "bench.json"
+    ended = handfast(
+        *("bench", "--orders", "60", "--in-flight", "1,8", "--rounds", "2", "--json", str(report)),
+        seconds=180,
+    )
+    assert ended.code == 0, ended.out + ended.err
+    assert "every accepted order is CONFIRMED" in ended.out
+    written = json.loads(report.read_text())
+    assert written["machine"]["cores"] >= 1
+    measured = {(figures["system"], figures["inFlight"]): figures for figures in written["figures"]}
+    assert set(measured) == {("raw", 1), ("handfast", 1), ("raw", 8), ("handfast", 8)}
+    for (system, _), figures in measured.items():
+        assert figures["orders"] == 60
+        assert figures["ordersPerSecond"] > 0
+        assert figures["p99Ms"] >= figures["p50Ms"] > 0
+        assert figures["cpuMicrosecondsPerOrder"] > 0
+        assert figures["failures"] == {}
+        assert (figures["acceptedToConfirmedP50Ms"] is None) == (system == "raw")
+
+
+def test_the_memory_mode_reports_a_curve(tmp_path: Path) -> None:
+    report = tmp_path / "memory.json"
+    ended = handfast("bench", "--memory", "40", "--json", str(report), seconds=180)
+    assert ended.code == 0, ended.out + ended.err
+    steps = json.loads(report.read_text())["memory"]
+    assert [step["orders"] for step in steps] == list(range(2, 41, 2))
+    assert all(step["residentMib"]["coordinator"] > 10 for step in steps)
