@@ -1,0 +1,138 @@
+"""Coordinator and three participants in one process, on virtual time, without sockets."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tests.simulation.loop import VirtualClock, run_virtually
+from tests.simulation.system import System, system
+
+WAIT = "wait=20"
+
+
+def virtually(story: Callable[[System], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with system(VirtualClock(asyncio.get_running_loop())) as one:
+            await one.call("PUT", "stock", "/products/p", {"name": "P", "onHand": 10})
+            await one.call("PUT", "payment", "/accounts/c", {"balance": 1_000})
+            await story(one)
+
+    run_virtually(run())
+
+
+def order(order_id: str, qty: int = 1, amount: int = 100, **more: object) -> dict[str, object]:
+    return {
+        "orderId": order_id,
+        "customerId": "c",
+        "productId": "p",
+        "qty": qty,
+        "paymentAmt": amount,
+        **more,
+    }
+
+
+async def until(one: System, program: str, path: str, holds: Callable[[Any], bool]) -> None:
+    """Wait, in virtual time, until what is shown at a path is as it should be."""
+    async with asyncio.timeout(900):
+        while not holds(await one.read(program, path)):
+            await asyncio.sleep(0.1)
+
+
+async def until_status(one: System, order_id: str, status: str) -> None:
+    await until(one, "order", f"/orders/{order_id}", lambda shown: shown["status"] == status)
+
+
+def test_an_order_is_confirmed_everywhere() -> None:
+    async def story(one: System) -> None:
+        placed = await one.call("POST", "order", "/orders", order("o"), prefer=WAIT)
+        assert (placed.status, placed.json()["status"]) == (201, "CONFIRMED")
+        product = await one.read("stock", "/products/p")
+        assert (product["onHand"], product["held"], product["sold"]) == (9, 0, 1)
+        account = await one.read("payment", "/accounts/c")
+        assert (account["balance"], account["held"], account["captured"]) == (900, 0, 100)
+
+    virtually(story)
+
+
+def test_refused_orders_leave_nothing_held() -> None:
+    async def story(one: System) -> None:
+        short = await one.call("POST", "order", "/orders", order("o1", qty=11), prefer=WAIT)
+        assert (short.status, short.json()["type"]) == (409, "urn:handfast:problem:insufficient-stock")
+        poor = await one.call("POST", "order", "/orders", order("o2", amount=1_001), prefer=WAIT)
+        assert (poor.status, poor.json()["type"]) == (402, "urn:handfast:problem:payment-declined")
+        for order_id, reason in (("o1", "insufficient-stock"), ("o2", "payment-declined")):
+            await until_status(one, order_id, "CANCELLED")
+            assert (await one.read("order", f"/orders/{order_id}"))["reason"] == reason
+        assert (await one.read("stock", "/products/p"))["held"] == 0
+        assert (await one.read("payment", "/accounts/c"))["held"] == 0
+
+    virtually(story)
+
+
+def test_a_hold_is_paid_for_later_and_an_unpaid_one_is_swept() -> None:
+    async def story(one: System) -> None:
+        hold = {"hold": {"seconds": 600}}
+        for order_id in ("paid", "unpaid"):
+            held = await one.call("POST", "order", "/orders", order(order_id, **hold))
+            assert (held.status, held.json()["status"]) == (201, "HELD")
+        await asyncio.sleep(300)
+        paid = await one.call("PUT", "order", "/orders/paid", prefer=WAIT)
+        assert (paid.status, paid.json()["status"]) == (200, "CONFIRMED")
+        await asyncio.sleep(400)
+        assert (await one.read("order", "/orders/unpaid"))["status"] == "CANCELLED"
+        late = await one.call("PUT", "order", "/orders/unpaid")
+        assert (late.status, late.json()["type"]) == (410, "urn:handfast:problem:reservation-expired")
+        product = await one.read("stock", "/products/p")
+        assert (product["onHand"], product["held"]) == (9, 0)
+
+    virtually(story)
+
+
+def test_a_dead_letter_is_replayed_and_applied_once() -> None:
+    async def story(one: System) -> None:
+        held = await one.call("POST", "order", "/orders", order("o", hold={"seconds": 600}))
+        assert held.status == 201
+        await one.call("PUT", "stock", "/products/p", {"frozen": True})
+        assert (await one.call("PUT", "order", "/orders/o")).status == 200
+        transaction = f"/transactions/{held.json()['transactionId']}"
+        await until(one, "coordinator", transaction, lambda shown: shown["attention"] is not None)
+        [letter] = (await one.read("stock", "/dead-letters"))["items"]
+        await one.call("PUT", "stock", "/products/p", {"frozen": False})
+        replays = f"/dead-letters/{letter['letterId']}/replays"
+        replayed = await one.call("POST", "stock", replays, {"who": "op", "why": "thawed"})
+        assert replayed.status in (200, 202), replayed
+        await until_status(one, "o", "CONFIRMED")
+        product = await one.read("stock", "/products/p")
+        assert (product["onHand"], product["held"], product["sold"]) == (9, 0, 1)
+
+    virtually(story)
+
+
+def test_a_broker_that_comes_back_empty_loses_nothing() -> None:
+    async def story(one: System) -> None:
+        one.broker.available = False
+        placed = await one.call("POST", "order", "/orders", order("o"))
+        assert (placed.status, placed.json()["status"]) == (201, "CONFIRMING")
+        await asyncio.sleep(30)
+        one.broker.forget()
+        one.broker.available = True
+        await until_status(one, "o", "CONFIRMED")
+        assert (await one.read("stock", "/products/p"))["sold"] == 1
+
+    virtually(story)
+
+
+def test_every_program_stopped_and_started_again_finishes_what_was_accepted() -> None:
+    async def story(one: System) -> None:
+        one.broker.available = False
+        placed = await one.call("POST", "order", "/orders", order("o"))
+        assert placed.status == 201
+        for name in ("order", "coordinator", "stock", "payment"):
+            await one.stop(name)
+        one.broker.forget()
+        one.broker.available = True
+        for name in ("payment", "stock", "coordinator", "order"):
+            await one.start(name)
+        await until_status(one, "o", "CONFIRMED")
+
+    virtually(story)
