@@ -76,7 +76,7 @@ class System:
             )
         randomness = random.Random(self._randomness.random())
         app = create(
-            settings_class(_env_file=None),  # type: ignore[call-arg] # a parameter of pydantic-settings
+            settings_class(_env_file=None),
             clock=self.clock,
             new_id=ulids(self.clock, randomness),
             randomness=randomness,
