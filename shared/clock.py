@@ -4,6 +4,7 @@ Instants are plain integers inside (they sort, subtract and index the same in ev
 with a zone outside. Waiting is asyncio's business: a test that wants virtual time runs a virtual event loop.
 """
 
+import functools
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -28,8 +29,14 @@ class SystemClock:
 
 def iso(instant: Millis) -> str:
     """Write an instant as ISO 8601 in UTC with millisecond precision: `2026-11-21T09:30:00.000Z`."""
-    moment = datetime.fromtimestamp(instant / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant % 1000:03d}Z"
+    seconds, millis = divmod(instant, 1000)
+    return f"{_to_the_second(seconds)}.{millis:03d}Z"
+
+
+@functools.lru_cache(maxsize=256)
+def _to_the_second(seconds: int) -> str:
+    # Most instants that are written fall into the same few seconds.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def from_iso(text: str) -> Millis:

@@ -4,8 +4,7 @@ The row is the reservation itself: what was claimed, by which transaction, until
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Index, bindparam, select, update
 from sqlmodel import Field, SQLModel
@@ -44,8 +43,7 @@ class Reservation(SQLModel, table=True):
     updated_at: int = Field(sa_type=BigInteger)
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(NamedTuple):
     """A reservation's row as read; its fields are the table's columns in their order.
 
     due_at: when the sweeper looks again, whose meaning follows from the rest: with an intent the end of
@@ -77,7 +75,7 @@ class Fence:
         values[8] = bool(row[8])
         values[9] = _PHASES[row[9]]
         values[10] = bool(row[10])
-        return cls(*values)
+        return cls._make(values)
 
     def leased(self, now: Millis) -> bool:
         """Say whether somebody is carrying out this branch's external effect just now."""
@@ -104,8 +102,8 @@ _READ = Prepared(_BY_ID)
 _LOCK = Prepared(_BY_ID.with_for_update())
 _MOVE = Prepared(
     update(RESERVATION)
-    .where(RESERVATION.c.id == bindparam("branch"), RESERVATION.c.state == bindparam("from_state"))
-    .values({name: bindparam(f"new_{name}") for name in _MUTABLE})
+    .where(RESERVATION.c.id == bindparam("id"), RESERVATION.c.state == bindparam("from_state"))
+    .values({name: bindparam(name) for name in _MUTABLE})
 )
 _DUE = Prepared(
     select(RESERVATION)
@@ -125,9 +123,7 @@ _IN_STATE_AFTER = Prepared(_ALL_AFTER.where(RESERVATION.c.state == bindparam("in
 
 def insert(connection: Connection, fence: Fence) -> bool:
     """Insert the fence row; return False where the branch is known already."""
-    row = {name: getattr(fence, name) for name in Fence.__slots__}
-    row["state"] = fence.state.value
-    return insert_new(connection, RESERVATION, row)
+    return insert_new(connection, RESERVATION, fence._asdict())
 
 
 def read(connection: Connection, branch_id: str) -> Fence | None:
@@ -147,12 +143,10 @@ def move(connection: Connection, held: Fence, **changes: Any) -> Fence:
 
     It writes only where the branch is still in the state in which it was read.
     """
-    moved = replace(held, **changes)
-    values: dict[str, Any] = {f"new_{name}": getattr(moved, name) for name in _MUTABLE}
-    values["new_state"] = moved.state.value
-    values["branch"] = held.id
-    values["from_state"] = held.state.value
-    changed = _MOVE.run(connection, values)
+    moved = held._replace(**changes)
+    parameters = moved._asdict()
+    parameters["from_state"] = held.state
+    changed = _MOVE.run(connection, parameters)
     assert changed == 1, f"the fence of {held.id} left {held.state} while it was held"
     return moved
 

@@ -120,7 +120,9 @@ class ParticipantHost(Generic[C]):
         """
         traced = [_traced(command) for command in commands]
         steps = await self.database.write(lambda connection: self._take_all(connection, traced))
-        return list(await asyncio.gather(*map(self._finish, traced, steps)))
+        if any(isinstance(step, Step) and step.to_do for step in steps):
+            return list(await asyncio.gather(*map(self._finish, traced, steps)))
+        return [await self._finish(command, step) for command, step in zip(traced, steps, strict=True)]
 
     async def request_confirm(self, branch_id: str) -> Answer:
         """Decide the Confirm of a standalone reservation, which then travels over Kafka.
@@ -202,6 +204,5 @@ class ParticipantHost(Generic[C]):
 
 
 def _traced(command: Command[C]) -> Command[C]:
-    if command.traceparent is not None:
-        return command
-    return replace(command, traceparent=current_traceparent())
+    traceparent = current_traceparent() if command.traceparent is None else None
+    return command if traceparent is None else replace(command, traceparent=traceparent)
