@@ -27,6 +27,7 @@ from coordinator.transaction import (
     add_branch,
     decide,
     hurry,
+    waits_for_others,
 )
 from shared.bell import Bell
 from shared.clock import Clock, iso
@@ -186,7 +187,8 @@ class Coordinator:
     async def inquire(self, transaction_id: str, branch_id: str | None) -> Ruling:
         """Say what was decided. Where nothing was, and time is up or the id unknown, cancel is decided now.
 
-        A branch that was closed, or that the transaction never had, is told to cancel all the same.
+        A branch that was closed, or that the transaction never had, is told to cancel all the same. The
+        initiator's branch is told to wait until every other has settled: it would follow at once.
         """
         now = self._clock.now()
         found = await self._database.read(lambda connection: log.read(connection, transaction_id))
@@ -197,6 +199,8 @@ class Coordinator:
             self._follow_up(found)
         if branch_id is not None and not _counts(found, branch_id):
             return Ruling("cancel", found.state, found.deadline, "branch-closed")
+        if branch_id is not None and waits_for_others(found, branch_id):
+            return Ruling("wait", found.state, found.deadline, found.reason)
         return Ruling(_decision(found), found.state, found.deadline, found.reason)
 
     async def retry(self, transaction_id: str) -> Transaction:

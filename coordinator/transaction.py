@@ -332,6 +332,14 @@ def _decided(branch: Branch, confirm: bool, now: Millis) -> Branch:
     return branch._replace(state=state, attempts=0, due_at=now, last_error=None)
 
 
+def waits_for_others(transaction: Transaction, branch_id: str) -> bool:
+    """Say whether a branch is the initiator's and others have not settled yet."""
+    branch = transaction.branch(branch_id)
+    if branch is None or branch.participant != transaction.initiator:
+        return False
+    return any(other.participant != transaction.initiator for other in _unsettled(transaction))
+
+
 def _unsettled(transaction: Transaction) -> tuple[Branch, ...]:
     waiting = (BranchState.CONFIRMING, BranchState.CANCELLING)
     return tuple(branch for branch in transaction.branches if branch.state in waiting)
