@@ -35,7 +35,7 @@ class Attempts:
         self.events: list[dict[str, Any]] = []
 
     def note(self, kind: str, **what: Any) -> None:
-        self.events.append({"at": iso(self._clock.now()), "event": kind, **what})
+        self.events.append({"at": self._clock.now(), "event": kind, **what})
 
     def take(self) -> list[dict[str, Any]]:
         """Return what was noted since the last time this was asked."""

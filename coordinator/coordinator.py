@@ -226,7 +226,8 @@ class Coordinator:
 
     async def timeline(self, transaction_id: str) -> list[Event]:
         await self.show(transaction_id)
-        return await self._database.read(lambda connection: log.timeline(connection, transaction_id))
+        events = await self._database.read(lambda connection: log.timeline(connection, transaction_id))
+        return [{**event, "at": iso(event["at"])} for event in events]
 
     async def wait_decided(self, transaction: Transaction, seconds: float = LONGEST_WAIT) -> Transaction:
         """Return the transaction once it is decided (or TRIED), or as it is when the time is up."""
@@ -285,7 +286,7 @@ class Coordinator:
             decided_at=now,
         )
         event = {
-            "at": iso(now),
+            "at": now,
             "event": "state",
             "state": tombstone.state.value,
             "reason": UNKNOWN_TRANSACTION,

@@ -129,7 +129,7 @@ def anything_due(connection: Connection, now: Millis) -> bool:
 
 
 def timeline(connection: Connection, transaction_id: str) -> list[Event]:
-    """Return every event of a transaction in the order in which they became durable."""
+    """Return every event of a transaction in the order in which they became durable; `at` in ms."""
     rows = _EVENTS.rows(connection, {"wanted": transaction_id})
     return [event for (events,) in rows for event in pydantic_core.from_json(events)]
 
