@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from shared.errors import Unreachable
 from shared.messaging.broker import Record, TopicPartition
+from shared.messaging.kafka_unreadable import SEARCH_SECONDS, search_unreadable
 
 COMMIT_SECONDS: Final = 3.0
 CLOSE_SECONDS: Final = 2.0
@@ -58,6 +59,7 @@ class KafkaSubscription:
         self._joining: asyncio.Task[aiokafka.AIOKafkaConsumer] | None = None
         self._polled: Any = None
         self._heard_at = 0.0
+        self._delivered: dict[Any, int] = {}  # the offset after the last record that fetch returned
 
     async def start(self) -> None:
         """Begin to join; fetch says how that goes."""
@@ -70,11 +72,14 @@ class KafkaSubscription:
                 arrived = await consumer.getmany(timeout_ms=round(wait * 1000), max_records=max_records)
         except TimeoutError:
             arrived = {}  # The group is being rebalanced.
+        except ValueError:
+            arrived = await self._search_unreadable(consumer, max_records)
         except KafkaError as error:
             await self._give_up(consumer)
             raise Unreachable(f"The records can't be fetched: {error!r}") from error
         if arrived:
             self._heard_at = asyncio.get_running_loop().time()
+            self._delivered.update({place: records[-1].offset + 1 for place, records in arrived.items()})
             return {
                 TopicPartition(partition.topic, partition.partition): [_record(record) for record in records]
                 for partition, records in arrived.items()
@@ -96,6 +101,7 @@ class KafkaSubscription:
         consumer = self._joined()
         if consumer is not None and partition in self.assigned():
             consumer.seek(_theirs(partition), offset)
+            self._delivered[_theirs(partition)] = offset
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         consumer = self._joined()
@@ -183,6 +189,17 @@ class KafkaSubscription:
         if silence > SILENCE_SECONDS:
             raise Unreachable(f"The broker has not answered a fetch for {silence:.0f} s.")
 
+    async def _search_unreadable(
+        self, consumer: aiokafka.AIOKafkaConsumer, max_records: int
+    ) -> dict[Any, list[Any]]:
+        try:
+            async with asyncio.timeout(2 * SEARCH_SECONDS):
+                return await search_unreadable(consumer, max_records, self._delivered)
+        except (KafkaError, TimeoutError) as error:
+            # It may have read on in vain: begin anew at what is committed.
+            await self._give_up(consumer)
+            raise Unreachable(f"The records can't be fetched: {error!r}") from error
+
     async def _give_up(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         log.warning("The member of group %s is given up; a new one joins.", self._group)
         self._joining = None
@@ -196,6 +213,7 @@ class KafkaSubscription:
             change(consumer, *(theirs for p in partitions if (theirs := _theirs(p)) in held))
 
     def _tell_revoked(self, revoked: frozenset[TopicPartition]) -> None:
+        self._delivered.clear()
         if revoked:
             for listener in self._listeners:
                 listener(revoked)
@@ -239,6 +257,8 @@ async def _bounded(closing: Awaitable[Any]) -> bool:
 
 
 def _record(record: Any) -> Record:
+    if isinstance(record, Record):
+        return record
     headers = record.headers
     if headers and any(value is None for _, value in headers):
         headers = tuple((name, value or b"") for name, value in headers)

@@ -1,9 +1,14 @@
 """Dead letters over a real broker: four deliveries, the letter, the `dlt-` record with Spring's headers."""
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+from aiokafka.record.util import calc_crc32c
+
 from shared.errors import Refused, Transient
+from shared.messaging import kafka_publisher
 from shared.messaging.broker import Message
 from shared.messaging.letters import LetterState
 from shared.messaging.replays import replay
@@ -68,6 +73,33 @@ async def test_garbage_of_every_kind_gets_its_letter_and_holds_nobody_up(
         assert {(letter.key, letter.value) for letter in letters} == set(garbage)
         assert {letter.attempts for letter in letters} == {1}
         await w.until(lambda: _committed(w, {0: 6, 1: None, 2: None}))
+
+
+async def test_a_record_that_the_client_itself_cannot_read_gets_a_letter_and_holds_nobody_up(
+    kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header's name that is no UTF-8: aiokafka raises over the whole batch."""
+    encode = kafka_publisher._encode
+
+    def spoil(messages: Sequence[Message], indexes: Sequence[int]) -> tuple[int, bytes]:
+        count, encoded = encode(messages, indexes)
+        spoilt = bytearray(encoded.replace(b"spoilt", b"\xff\xfe\xff\xfe\xff\xfe"))
+        struct.pack_into(">I", spoilt, 17, calc_crc32c(bytes(spoilt[21:])))
+        return count, bytes(spoilt)
+
+    async with world(kafka_bootstrap, tmp_path) as w:
+        w.verdict = lambda record: None if record.value else ValueError("empty")
+        monkeypatch.setattr(kafka_publisher, "_encode", spoil)
+        await w.publish(w.message(b"a"), w.message(b"b"))
+        await w.publish(w.message(b"unreadable", headers=(("spoilt", b"x"),)))
+        await w.publish(w.message(b"c"), w.message(b"elsewhere", partition=1))
+        monkeypatch.undo()
+        w.relay()
+        w.consume()
+        await w.until(lambda: sorted(filter(None, w.applied)) == [b"a", b"b", b"c", b"elsewhere"])
+        (letter,) = await w.until(w.letters)
+        assert (letter.partition, letter.offset, letter.value) == (0, 2, None)
+        await w.until(lambda: _committed(w, {0: 4, 1: 1, 2: None}))
 
 
 async def test_a_replay_is_applied_and_settles_its_letter(kafka_bootstrap: str, tmp_path: Path) -> None:
