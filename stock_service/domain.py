@@ -7,6 +7,7 @@ what is put back is available again. Whatever changes `on_hand` otherwise is a r
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.errors import Refused
 
@@ -17,8 +18,7 @@ MAX_LINES = 100
 """The most lines in one claim."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Line:
+class Line(NamedTuple):
     """So many units of one product."""
 
     product_id: str

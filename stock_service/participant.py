@@ -75,16 +75,18 @@ class StockClaim(Body):
         if self.items is None:
             if self.product_id is None or self.qty is None:
                 raise ValueError("Name a productId and its qty, or items.")
-            lines = merge([Line(self.product_id, self.qty)])
+            self._write_as((Item(product_id=self.product_id, qty=self.qty),))
         elif self.product_id is not None or self.qty is not None:
             raise ValueError("Name either a productId and its qty, or items, but not both.")
-        else:
-            lines = merge(self.lines)
-        items = tuple(Item.model_construct(product_id=line.product_id, qty=line.qty) for line in lines)
+        elif len(self.items) > 1:
+            # What is added up must be an item like any other: it is read again whenever the claim is.
+            self._write_as(tuple(Item(product_id=one.product_id, qty=one.qty) for one in merge(self.lines)))
+        return self
+
+    def _write_as(self, items: tuple[Item, ...]) -> None:
         # One way of writing a claim is stored, shown and compared. The model is frozen for everybody else.
         for name, value in (("items", items), ("product_id", None), ("qty", None)):
             object.__setattr__(self, name, value)
-        return self
 
 
 def hold(connection: Connection, claim: StockClaim, context: Context) -> None:

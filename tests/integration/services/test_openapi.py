@@ -74,10 +74,10 @@ def _call(case: schemathesis.Case[Any], url: str) -> None:
 def _may_be_refused(case: schemathesis.Case[Any]) -> bool:
     """Say whether more than a schema can tell decides about the request.
 
-    Which cursor a list gave, which headers go together, which version a product has, whether the product is
-    known and the money there.
+    Which cursor a list gave, which headers go together, which version a product has, what a key was used
+    for, whether the product is known and the money there.
     """
-    conditional = ("tcc-", "if-")
+    conditional = ("tcc-", "if-", "idempotency-")
     return (
         "cursor" in case.query
         or any(name.lower().startswith(conditional) for name in case.headers)

@@ -50,6 +50,7 @@ def test_claims_that_mean_the_same_are_written_the_same() -> None:
         {"productId": "p", "qty": 0},
         {"productId": "p", "qty": -1},
         {"productId": "p", "qty": 10**9 + 1},
+        {"items": [{"productId": "p", "qty": 10**9}, {"productId": "p", "qty": 1}]},
         {"productId": "p", "qty": "1"},
         {"productId": "p", "qty": True},
         {"productId": "p", "qty": 1.5},

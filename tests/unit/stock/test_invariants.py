@@ -178,4 +178,4 @@ class StockMachine(RuleBasedStateMachine):
 
 
 TestStock = StockMachine.TestCase
-TestStock.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStock.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
