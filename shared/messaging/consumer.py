@@ -93,7 +93,8 @@ class Consumer:
         subscription.on_assignment_change(self._forget)
 
     async def run(self) -> None:
-        """Consume until cancelled."""
+        """Consume until cancelled; may be called again then."""
+        self._forget(frozenset(self._states))
         try:
             await self._start()
             while True:

@@ -10,7 +10,7 @@ from aiokafka.protocol.admin import CreateTopicsRequest
 
 from shared.errors import Unreachable
 from shared.messaging.kafka_cluster import BROKER_ERRORS, Cluster
-from shared.messaging.kafka_publisher import KafkaPublisher
+from shared.messaging.kafka_publisher import MAX_RECORD_BYTES, KafkaPublisher
 from shared.messaging.kafka_subscription import KafkaSubscription, Membership
 
 TOPICS_SECONDS: Final = 10.0
@@ -34,7 +34,7 @@ class KafkaBroker:
         client_id: str = "handfast",
         replication_factor: int = 1,
         publish_seconds: float = 5.0,
-        max_record_bytes: int = 1_000_000,
+        max_record_bytes: int = MAX_RECORD_BYTES,
         membership: Membership | None = None,
     ) -> None:
         self._bootstrap = bootstrap

@@ -16,6 +16,8 @@ from shared.messaging.kafka_cluster import BROKER_ERRORS, Cluster
 
 BATCH_BYTES: Final = 512 * 1024
 """What goes into one batch of a partition; brokers take 1 MiB unless they are told otherwise."""
+MAX_RECORD_BYTES: Final = 1_040_000
+"""One record's size, a little under what a batch may have at brokers that were not told otherwise."""
 
 _ALL_REPLICAS: Final = -1
 _NO_ERROR: Final = 0
@@ -33,7 +35,7 @@ class KafkaPublisher:
         cluster: Cluster,
         *,
         publish_seconds: float = 5.0,
-        max_record_bytes: int = 1_000_000,
+        max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         self._cluster = cluster
         self._publish_seconds = publish_seconds

@@ -63,6 +63,7 @@ class KafkaSubscription:
 
     async def start(self) -> None:
         """Begin to join; fetch says how that goes."""
+        self._delivered.clear()
         self._join_again()
 
     async def fetch(self, max_records: int, wait: float) -> Mapping[TopicPartition, Sequence[Record]]:

@@ -20,8 +20,8 @@ from shared.messaging.listener import Listener, subject_of
 from shared.messaging.outbox import Outbox
 from shared.messaging.replays import PATIENCE_MS, publish_lost_replays
 
-REFRESH_SECONDS: Final = 5.0
-REMEMBERED_RECORDS: Final = 20_000
+REFRESH_SECONDS: Final = 2.0
+REMEMBERED_RECORDS: Final = 5_000
 log = logging.getLogger(__name__)
 
 

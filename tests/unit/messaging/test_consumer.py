@@ -296,3 +296,19 @@ async def test_health_says_that_the_broker_is_away() -> None:
         assert "away" in str(consumer.health())
         w.broker.available = True
         await w.until(lambda: consumer.health() is None)
+
+
+async def test_a_consumer_that_was_stopped_can_run_again() -> None:
+    """What waited in it comes again from the broker, and only from there."""
+    async with world() as w:
+        w.verdict = lambda record: fails(b"bad", record=record)
+        w.publish(b"bad")
+        consumer = w.consume()
+        await w.until(lambda: w.subscriptions[0].paused)
+        w.tasks[0].cancel()
+        await asyncio.gather(w.tasks[0], return_exceptions=True)
+        w.verdict = lambda _record: None
+        w.attempts.clear()
+        w.start(consumer.run())
+        await w.until(lambda: w.offsets() == {0: 1})
+        assert len(w.attempts) == 1

@@ -169,7 +169,7 @@ async def test_a_letter_that_another_member_kept_is_settled_too() -> None:
     """What this member applied before it heard of the letter is looked at again."""
     async with world() as w:
         w.consume()
-        await asyncio.sleep(7)  # Between two looks at the letters.
+        await asyncio.sleep(2.5)  # Between two looks at the letters.
         await keep_one(w, b"bad")
         w.publish(b"bad")
         await w.until(lambda: w.attempts_of(b"bad"))
