@@ -1,4 +1,4 @@
-"""Remembered requests, by their idempotency keys."""
+"""Answers remembered under their idempotency keys."""
 
 import sqlalchemy as sa
 from alembic import op

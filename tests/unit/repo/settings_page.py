@@ -79,7 +79,8 @@ def _table(fields: dict[str, FieldInfo]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         # Only the services' own URLs have one: they follow the port offset.
-        return "follows the ports"
+        url = field.get_default(call_default_factory=True, validated_data={"port_offset": 0})
+        return f"`{url}`, plus the port offset"
     value: Any = field.default
     if value is PydanticUndefined:
         return "none: must be set"
@@ -91,7 +92,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", "\\|")
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.settings import Settings
-from tests.unit.repo.settings_page import PAGE, render, settings_classes, variable
+from tests.unit.repo.settings_page import PAGE, ROOT, render, settings_classes, variable
 
 
 def test_the_page_is_what_the_settings_say() -> None:
@@ -42,3 +42,19 @@ def test_settings_are_frozen(package: str) -> None:
     settings = settings_classes()[package](_env_file=None)
     with pytest.raises(ValidationError, match="frozen"):
         settings.host = "0.0.0.0"  # type: ignore[misc]  # noqa: S104
+
+
+def test_no_variable_is_spoken_of_that_no_program_knows() -> None:
+    """A name in code or documents that the settings don't have is a setting that silently does nothing."""
+    known = {variable(field) for settings in settings_classes().values() for field in settings.model_fields}
+    files = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md"), *ROOT.glob("infra/*"), ROOT / "Makefile"]
+    for package in (*settings_classes(), "shared", "cli"):
+        files += (ROOT / package).rglob("*.py")
+    spoken = re.compile(r"HANDFAST_[A-Z]+(?:_[A-Z]+)*\b(?!_|<|\{)")
+    unknown = {
+        (file.relative_to(ROOT).as_posix(), name)
+        for file in files
+        for name in spoken.findall(file.read_text(encoding="utf-8"))
+        if name not in known
+    }
+    assert unknown == set()
