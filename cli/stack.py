@@ -26,8 +26,15 @@ STOP_WITHIN = 15.0
 class OwnStack:
     """A running stack. settings: to reach it with; output: what `up` said so far."""
 
-    def __init__(self, process: "subprocess.Popen[str]", settings: Settings, output: list[str]) -> None:
+    def __init__(
+        self,
+        process: "subprocess.Popen[str]",
+        settings: Settings,
+        output: list[str],
+        listener: threading.Thread,
+    ) -> None:
         self.process = process
+        self._listener = listener
         self.settings = settings
         self.output = output
 
@@ -49,15 +56,22 @@ class OwnStack:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(seconds)
+            self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            return self.process.wait()
+        return self._reap()
 
     def kill(self) -> None:
         """Kill `up` itself; what it started dies with it."""
         self.process.kill()
-        self.process.wait()
+        self._reap()
+
+    def _reap(self) -> int:
+        code = self.process.wait()
+        self._listener.join()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
 
 
 def start_stack(
@@ -92,13 +106,15 @@ def start_stack(
     )
     output: list[str] = []
     ready = threading.Event()
-    threading.Thread(target=_listen, args=(process, output, ready, say), daemon=True).start()
+    listener = threading.Thread(target=_listen, args=(process, output, ready, say), daemon=True)
+    listener.start()
     if not ready.wait(START_WITHIN) or process.poll() is not None or "ready" not in output:
         process.kill()
         process.wait()
+        listener.join()
         raise CommandError("the stack didn't start:\n" + "\n".join(f"  {line}" for line in output))
     directory = data_dir or _said_directory(output)
-    return OwnStack(process, Settings(port_offset=offset, data_dir=directory), output)
+    return OwnStack(process, Settings(port_offset=offset, data_dir=directory), output, listener)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +14,9 @@ import pytest
 from cli.datadir import started_at
 from cli.launcher import ForkServerClient, execute
 from cli.supervisor import Supervisor
+from tests.e2e.waiting import until
 
 MODULE = "tests.e2e.sample_program"
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    """Wait for a condition of the outside world, which rings no bell."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -50,11 +44,11 @@ async def test_a_killed_program_is_back_with_the_environment_it_had(
 ) -> None:
     log = tmp_path / "a.log"
     supervisor.start("a", program(forks, tmp_path, SAMPLE_WORD="kept"))
-    await until(lambda: log.exists() and "kept" in log.read_text())
+    await until(lambda: log.exists() and "kept" in log.read_text(), "it runs")
     first = supervisor.pids()["a"]
     os.kill(first, signal.SIGKILL)
-    await until(lambda: supervisor.pids().get("a", first) != first)
-    await until(lambda: log.read_text().count("kept") == 2)
+    await until(lambda: supervisor.pids().get("a", first) != first, "it is back")
+    await until(lambda: log.read_text().count("kept") == 2, "its environment is kept")
 
 
 async def test_a_program_that_cannot_start_is_tried_again_ever_more_slowly(
@@ -63,7 +57,7 @@ async def test_a_program_that_cannot_start_is_tried_again_ever_more_slowly(
     reports: list[str] = []
     supervisor = Supervisor(reports.append, lambda: None)
     supervisor.start("a", program(forks, tmp_path, SAMPLE_FAILS="1"))
-    await until(lambda: len(reports) >= 3)
+    await until(lambda: len(reports) >= 3, "it was tried three times")
     await supervisor.stop([["a"]], 2.0)
     assert [report.split(" in ")[1] for report in reports[:3]] == ["0.1 s", "0.2 s", "0.4 s"]
     assert "exit code 1" in reports[0]
@@ -76,7 +70,7 @@ async def test_stopping_is_polite_and_in_order(
     for name in ("a", "b"):
         supervisor.start(name, program(forks, tmp_path, name))
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
-    await until(lambda: all(log.exists() and "running" in log.read_text() for log in logs))
+    await until(lambda: all(log.exists() and "running" in log.read_text() for log in logs), "both run")
     assert await supervisor.stop([["b"], ["a"]], 5.0) == []
     assert all("stopped" in log.read_text() for log in logs)
     assert logs[1].stat().st_mtime_ns <= logs[0].stat().st_mtime_ns
@@ -88,7 +82,7 @@ async def test_who_does_not_listen_is_killed_in_time(
 ) -> None:
     log = tmp_path / "a.log"
     supervisor.start("a", program(forks, tmp_path, SAMPLE_IS_DEAF="1"))
-    await until(lambda: log.exists() and "running" in log.read_text())
+    await until(lambda: log.exists() and "running" in log.read_text(), "it runs")
     pid = supervisor.pids()["a"]
     began = time.monotonic()
     assert await supervisor.stop([["a"]], 0.5) == ["a"]
@@ -101,20 +95,20 @@ async def test_programs_come_back_when_their_fork_server_is_killed(
 ) -> None:
     log = tmp_path / "a.log"
     supervisor.start("a", program(forks, tmp_path))
-    await until(lambda: log.exists() and "running" in log.read_text())
+    await until(lambda: log.exists() and "running" in log.read_text(), "it runs")
     first = supervisor.pids()["a"]
     assert forks.pid is not None
     os.kill(forks.pid, signal.SIGKILL)
-    await until(lambda: log.read_text().count("running") == 2)
-    await until(lambda: started_at(first) is None)
+    await until(lambda: log.read_text().count("running") == 2, "it is back")
+    await until(lambda: started_at(first) is None, "the first is gone")
 
 
 async def test_a_foreign_program_is_restarted_too(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.start("a", partial(execute, ["sleep", "60"], tmp_path / "a.log", {"PATH": os.defpath}))
-    await until(lambda: "a" in supervisor.pids())
+    await until(lambda: "a" in supervisor.pids(), "it runs")
     first = supervisor.pids()["a"]
     os.kill(first, signal.SIGKILL)
-    await until(lambda: supervisor.pids().get("a", first) != first)
+    await until(lambda: supervisor.pids().get("a", first) != first, "it is back")
 
 
 async def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
@@ -144,4 +138,4 @@ asyncio.run(main())
     assert all(started_at(pid) is not None for pid in pids)
     parent.kill()
     await parent.wait()
-    await until(lambda: all(started_at(pid) is None for pid in pids))
+    await until(lambda: all(started_at(pid) is None for pid in pids), "all are gone")

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,9 @@ import pytest
 from cli.datadir import started_at
 from cli.launcher import execute
 from cli.programs import taken
-from cli.stack import OwnStack, free_port_offset
+from cli.stack import OwnStack, free_port_offset, start_stack
 from shared.settings import BROKER_PORT, PORTS
-from tests.e2e.conftest import Rest, StartStack, handfast
+from tests.e2e.conftest import FAST, Rest, StartStack, handfast
 from tests.e2e.waiting import eventually
 
 RestOf = Callable[[OwnStack], Rest]
@@ -108,17 +108,33 @@ def test_it_stops_within_10_seconds_and_leaves_nothing(start: StartStack, number
     assert not directory.exists()
 
 
+@pytest.fixture(scope="module")
+def sturdy() -> Iterator[OwnStack]:
+    """A stack of which one process after the other is killed."""
+    stack = start_stack(environment=FAST | {"HANDFAST_BODY_LIMIT_BYTES": "2000"})
+    yield stack
+    stack.stop()
+
+
 @pytest.mark.parametrize("name", ALL)
-def test_what_is_killed_is_back_and_works(start: StartStack, rest_of: RestOf, name: str) -> None:
-    stack = start()
-    rest = rest_of(stack)
-    assert rest.order("before").json()["status"] == "CONFIRMED"
-    killed = stack.pid(name)
+def test_what_is_killed_is_back_and_works(sturdy: OwnStack, rest_of: RestOf, name: str) -> None:
+    rest = rest_of(sturdy)
+    assert rest.order(f"before-{name}").json()["status"] == "CONFIRMED"
+    killed = sturdy.pid(name)
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: stack.processes().get(name, {"pid": killed})["pid"] != killed, f"{name} is back")
+    eventually(lambda: sturdy.processes().get(name, {"pid": killed})["pid"] != killed, f"{name} is back")
     eventually(lambda: all(rest.ready(program) for program in PORTS), "all are ready", 60)
-    assert rest.order("after").json()["status"] == "CONFIRMED"
-    assert any(line.startswith(f"{name} was ended by SIGKILL") for line in stack.output)
+    assert rest.order(f"after-{name}").json()["status"] == "CONFIRMED"
+    assert any(line.startswith(f"{name} was ended by SIGKILL") for line in sturdy.output)
+
+
+def test_settings_reach_the_programs_also_after_a_restart(sturdy: OwnStack, rest_of: RestOf) -> None:
+    rest = rest_of(sturdy)
+    killed = sturdy.pid("stock")
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: sturdy.processes().get("stock", {"pid": killed})["pid"] != killed, "stock is back")
+    eventually(lambda: rest.ready("stock"), "stock is ready", 60)
+    assert rest.send("PUT", "stock/products/large", {"name": "x" * 2_000}).status_code == 413
 
 
 def test_killed_itself_it_takes_everything_along_and_can_start_again(
@@ -175,10 +191,3 @@ async def test_a_configured_broker_is_used_instead_of_an_embedded_one(
     assert taken([stack.settings.port_offset + BROKER_PORT]) == []
     os.kill(broker.pid, signal.SIGKILL)
     await broker.wait()
-
-
-def test_settings_reach_the_programs(start: StartStack, tmp_path: Path) -> None:
-    stack = start(data_dir=tmp_path, environment={"HANDFAST_LOG_LEVEL": "DEBUG"})
-    log = tmp_path / "logs" / "order.log"
-    os.kill(stack.pid("order"), signal.SIGKILL)
-    eventually(lambda: log.read_text().count("DEBUG") > 1, "a restarted program keeps its environment")

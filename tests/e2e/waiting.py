@@ -1,7 +1,8 @@
 """Waiting for what comes true in other processes, which ring no bell."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,3 +15,14 @@ def eventually(look: Callable[[], T], what: str, seconds: float = 30.0) -> T:
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.05)
     return seen
+
+
+async def until(look: Callable[[], Awaitable[bool] | bool], what: str, seconds: float = 30.0) -> None:
+    """Do the same without holding up the event loop."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen if isinstance(seen, bool) else await seen:
+            return
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        await asyncio.sleep(0.05)
