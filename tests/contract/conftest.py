@@ -53,3 +53,10 @@ async def toy(store: Database) -> AsyncIterator[World]:
     """The plainest participant, for what is the kit's alone."""
     async with world_of(ToyCase(), store) as world:
         yield world
+
+
+@pytest.fixture
+async def plain() -> AsyncIterator[World]:
+    """The plainest participant over one store, for what no store has a part in."""
+    async with world_of(ToyCase(), InlineDatabase()) as world:
+        yield world

@@ -1,7 +1,8 @@
 """One participant in a world of its own: a store, a clock to turn by hand, and its HTTP door."""
 
+import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -125,6 +126,12 @@ class World:
                 return response
             self.clock.advance(PAST_EVERY_LEASE_MS)
         raise AssertionError(f"still uncertain: {response.status_code} {response.text}")
+
+    async def until(self, look: Callable[[], Awaitable[Any]]) -> None:
+        """Wait until a look finds something."""
+        async with asyncio.timeout(10):
+            while not await look():  # noqa: ASYNC110 - what is looked at lies in a database, which has no event
+                await asyncio.sleep(0.001)
 
     async def standalone(self, **extra: Any) -> httpx.Response:
         """Make a standalone reservation."""
