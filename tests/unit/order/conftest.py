@@ -20,27 +20,15 @@ from order_service.progress import Progress
 from order_service.sweeper import OrderSweeper
 from order_service.tables import TABLES
 from shared.bell import Bell
-from shared.clock import Millis
 from shared.database.inline import InlineDatabase
 from shared.identity import ulids
 from shared.tcc.participant import Context
+from tests.unit.order.clock import HandClock
 from tests.unit.order.coordinator import BASE, FakeCoordinator
+from tests.unit.order.shop import Shop, opened
 
 PATIENCE = 0.4
 GRACE = 3_000
-
-
-@dataclass
-class HandClock:
-    """A clock that moves when it is told to."""
-
-    instant: Millis = 1_780_000_000_000
-
-    def now(self) -> Millis:
-        return self.instant
-
-    def pass_seconds(self, seconds: float) -> None:
-        self.instant += int(seconds * 1_000)
 
 
 @dataclass
@@ -151,3 +139,9 @@ async def world() -> AsyncIterator[World]:
     one.database.write_now(lambda connection: SQLModel.metadata.create_all(connection, tables=list(TABLES)))
     yield one
     await one.database.close()
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    async with opened() as one:
+        yield one

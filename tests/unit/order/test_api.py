@@ -1,88 +1,14 @@
 """The front door over HTTP: every status of the contract, and nothing but."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator
-from typing import Any
 
-import httpx
 import pytest
-from sqlmodel import SQLModel
 
-from order_service.app import create_app
 from order_service.domain import Status
-from order_service.orders import Order, find, move
-from order_service.settings import OrderSettings
-from order_service.tables import TABLES
 from shared.clock import from_iso, iso
-from shared.database.inline import InlineDatabase
 from shared.http.caller import Reply
-from shared.identity import ulids
-from shared.messaging.memory import MemoryBroker
-from tests.unit.order.conftest import PATIENCE, HandClock
-from tests.unit.order.coordinator import BASE, FakeCoordinator, declined
-
-ONE = {"orderId": "o-1", "productId": "2", "qty": 1, "paymentAmt": 1}
-HELD = {**ONE, "hold": {"seconds": 60}}
-PATH = "/api/v1/orders"
-
-
-class Shop:
-    """The order service in memory, and a customer."""
-
-    def __init__(self) -> None:
-        self.clock = HandClock()
-        self.database = InlineDatabase()
-        self.coordinator = FakeCoordinator(self.clock)
-        settings = OrderSettings(
-            _env_file=None, coordinator_url=BASE, order_patience_seconds=PATIENCE, order_call_seconds=0.2
-        )
-        self.app = create_app(
-            settings,
-            clock=self.clock,
-            new_id=ulids(self.clock, random.Random(3)),
-            randomness=random.Random(3),
-            database=self.database,
-            broker=MemoryBroker(self.clock),
-            caller=self.coordinator,
-        )
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=self.app), base_url="http://order.test"
-        )
-
-    async def post(self, body: Any, **headers: str) -> httpx.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.client.post(PATH, json=body, headers=named)
-
-    async def order(self, order_id: str) -> Order:
-        found = await self.database.read(lambda connection: find(connection, order_id))
-        assert found is not None
-        return found
-
-    async def settle(self, order_id: str, status: Status, reason: str | None = None) -> None:
-        order = await self.order(order_id)
-        moved = await self.database.write(
-            lambda connection: move(connection, order.transaction_id, status, self.clock.now(), reason)
-        )
-        assert moved
-
-
-@pytest.fixture
-async def shop() -> AsyncIterator[Shop]:
-    one = Shop()
-    await one.database.start()
-    one.database.write_now(lambda connection: SQLModel.metadata.create_all(connection, tables=list(TABLES)))
-    async with one.client:
-        yield one
-    await one.database.close()
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    assert response.headers["content-type"] == "application/problem+json"
-    document = response.json()
-    assert document["status"] == response.status_code
-    assert document["detail"]
-    return response.status_code, document["type"].removeprefix("urn:handfast:problem:")
+from tests.unit.order.coordinator import declined
+from tests.unit.order.shop import HELD, ONE, PATH, Shop, problem
 
 
 async def test_an_order_is_shown_as_the_contract_has_it(shop: Shop) -> None:
@@ -257,51 +183,6 @@ async def test_a_put_takes_any_content_type_without_a_body(shop: Shop) -> None:
     assert response.status_code == 200
 
 
-BAD_ORDERS: list[Any] = [
-    {},
-    [],
-    None,
-    {"productId": "2", "qty": 1},
-    {**ONE, "qty": "1"},
-    {**ONE, "qty": True},
-    {**ONE, "qty": 0},
-    {**ONE, "qty": -1},
-    {**ONE, "qty": 1.5},
-    {**ONE, "qty": 10**30},
-    {**ONE, "paymentAmt": -1},
-    {**ONE, "paymentAmt": 2**53},
-    {**ONE, "paymentAmt": "1"},
-    {**ONE, "paymentAmt": True},
-    {**ONE, "colour": "red"},
-    {**ONE, "order_id": "o-2"},
-    {**ONE, "orderId": ""},
-    {**ONE, "orderId": "a" * 65},
-    {**ONE, "orderId": "a/b"},
-    {**ONE, "orderId": "a\nb"},
-    {**ONE, "orderId": 1},
-    {**ONE, "customerId": "ü"},
-    {**ONE, "productId": "../x"},
-    {**ONE, "items": [{"productId": "1", "qty": 1}]},
-    {"paymentAmt": 1, "items": []},
-    {"paymentAmt": 1, "items": [{"productId": "1"}]},
-    {"paymentAmt": 1, "items": [{"productId": str(n), "qty": 1} for n in range(101)]},
-    {"paymentAmt": 1, "items": [{"productId": "1", "qty": 10**9}, {"productId": "1", "qty": 1}]},
-    {"paymentAmt": 1, "productId": "1"},
-    {**ONE, "hold": {"seconds": 0}},
-    {**ONE, "hold": {"seconds": 86_401}},
-    {**ONE, "hold": {"seconds": "60"}},
-    {**ONE, "hold": True},
-    {**ONE, "hold": {"minutes": 1}},
-]
-
-
-async def test_a_bad_order_is_422_and_writes_nothing(shop: Shop) -> None:
-    for body in BAD_ORDERS:
-        assert problem(await shop.post(body)) == (422, "invalid-request"), body
-    assert (await shop.client.get(PATH)).json() == {"items": [], "nextCursor": None}
-    assert shop.coordinator.requests == []
-
-
 async def test_nothing_is_free_but_allowed(shop: Shop) -> None:
     assert (await shop.post({**ONE, "paymentAmt": 0})).status_code == 201
 
@@ -317,44 +198,6 @@ async def test_a_wish_to_wait_is_granted(shop: Shop) -> None:
     await shop.settle("o-1", Status.CONFIRMED)
     response = await asyncio.wait_for(posting, 5)
     assert (response.status_code, response.json()["status"]) == (201, "CONFIRMED")
-
-
-class TestLists:
-    """GET /api/v1/orders."""
-
-    async def test_pages_lead_through_everything_once(self, shop: Shop) -> None:
-        for number in range(7):
-            await shop.post({**ONE, "orderId": f"o-{number}"})
-            shop.clock.pass_seconds(1)
-        seen: list[str] = []
-        cursor: str | None = None
-        while True:
-            parameters = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
-            page = (await shop.client.get(PATH, params=parameters)).json()
-            seen += [order["orderId"] for order in page["items"]]
-            cursor = page["nextCursor"]
-            if cursor is None:
-                break
-        assert seen == [f"o-{number}" for number in reversed(range(7))]
-
-    async def test_filters(self, shop: Shop) -> None:
-        await shop.post({**ONE, "customerId": "ann"})
-        await shop.post({**ONE, "orderId": "o-2", "customerId": "bob"})
-        await shop.settle("o-2", Status.CONFIRMED)
-
-        async def listed(query: str) -> list[str]:
-            page = (await shop.client.get(f"{PATH}?{query}")).json()
-            return [order["orderId"] for order in page["items"]]
-
-        assert await listed("customerId=ann") == ["o-1"]
-        assert await listed("status=CONFIRMED") == ["o-2"]
-        assert await listed("customerId=ann&status=CONFIRMED") == []
-
-    @pytest.mark.parametrize(
-        "query", ["status=NONE", "limit=0", "limit=501", "limit=x", "cursor=%21", "customerId=a%2Fb"]
-    )
-    async def test_bad_questions_are_422(self, shop: Shop, query: str) -> None:
-        assert problem(await shop.client.get(f"{PATH}?{query}")) == (422, "invalid-request")
 
 
 async def test_order_reservations_exist_within_transactions_only(shop: Shop) -> None:
