@@ -25,7 +25,7 @@ from shared.migrations import upgrade
 from shared.settings import Settings, database_path
 from stock_service.settings import StockSettings
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds within which whatever a test waits for must have happened."""
 
 FAST: dict[str, Any] = {"_env_file": None, "sweep_seconds": 0.02, "retry": "fixed:20ms,3"}
@@ -47,9 +47,11 @@ class ShiftedClock:
 
 @dataclass
 class House:
-    """Four programs, each of which can be away. disk: where their databases lie."""
+    """Four programs, each of which can be away. disk: where their databases lie; patience: of the order
+    service, in seconds, from its next start."""
 
     disk: Path
+    patience: float = 10.0
     clock: ShiftedClock = field(default_factory=ShiftedClock)
     apps: dict[str, FastAPI] = field(default_factory=dict)
 
@@ -75,6 +77,12 @@ class House:
         """Stop a program; its callers find nobody there."""
         del self.caller.apps[self._settings(name).url(name)]
         await self._stacks.pop(name).aclose()
+
+    async def be_patient(self, seconds: float) -> None:
+        """Have the order service wait so long for what is not certain."""
+        self.patience = seconds
+        await self.stop("order")
+        await self.start("order")
 
     async def stop_all(self) -> None:
         for name in reversed(list(self._stacks)):
@@ -122,9 +130,7 @@ class House:
     def _settings(self, name: str) -> Settings:
         common = {**FAST, "data_dir": self.disk}
         if name == "order":
-            return OrderSettings(
-                **common, order_patience_seconds=1, order_call_seconds=0.5, order_grace_seconds=5
-            )
+            return OrderSettings(**common, order_patience_seconds=self.patience, order_grace_seconds=5)
         kinds: dict[str, type[Settings]] = {
             "coordinator": CoordinatorSettings,
             "stock": StockSettings,

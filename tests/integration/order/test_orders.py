@@ -24,7 +24,7 @@ async def test_an_order_is_confirmed_everywhere(house: House) -> None:
 
 async def test_prefer_wait_answers_with_the_final_status(house: House) -> None:
     body = {"productId": "2", "qty": 1, "paymentAmt": 5}
-    response = await house.call("order", "POST", "/orders", body, prefer="wait=10")
+    response = await house.call("order", "POST", "/orders", body, prefer="wait=30")
     assert (response.status_code, response.json()["status"]) == (201, "CONFIRMED")
 
 
@@ -89,7 +89,7 @@ class TestHolds:
             assert slug(await house.call("order", "PUT", "/orders/o-1")) == (402, "payment-declined")
             assert (await house.order("o-1"))["status"] == "HELD"
         await house.call("payment", "PUT", "/accounts/poor", {"balance": 5})
-        paid = await house.call("order", "PUT", "/orders/o-1", prefer="wait=10")
+        paid = await house.call("order", "PUT", "/orders/o-1", prefer="wait=30")
         assert (paid.status_code, paid.json()["status"]) == (200, "CONFIRMED")
 
     async def test_twenty_payments_take_the_money_once(self, house: House) -> None:
@@ -119,6 +119,7 @@ class TestHolds:
 
     async def test_paying_while_the_payment_is_away_is_uncertain_and_joined_later(self, house: House) -> None:
         await house.place("o-1", hold={"seconds": 60})
+        await house.be_patient(0.5)
         await house.stop("payment")
         unknown = await house.call("order", "PUT", "/orders/o-1")
         assert (unknown.status_code, unknown.json()["status"]) == (202, "HELD")
@@ -139,15 +140,18 @@ class TestCrashes:
     async def test_an_order_placed_while_the_coordinator_is_away_is_confirmed_by_its_repeat(
         self, house: House
     ) -> None:
+        await house.be_patient(0.5)
         await house.stop("coordinator")
         placed = await house.place("o-1")
         assert (placed.status_code, placed.json()["status"]) == (202, "PENDING")
         await house.start("coordinator")
+        await house.be_patient(10)
         again = await house.place("o-1")
         assert (again.status_code, again.json()["status"]) == (200, "CONFIRMING")
         await house.until_status("o-1", "CONFIRMED")
 
     async def test_an_order_that_nobody_repeats_is_cancelled(self, house: House) -> None:
+        await house.be_patient(0.5)
         await house.stop("coordinator")
         await house.place("o-1")
         await house.start("coordinator")
@@ -158,6 +162,7 @@ class TestCrashes:
         assert transaction["state"] == "CANCELLED"
 
     async def test_an_order_service_that_stops_after_asking_finds_out(self, house: House) -> None:
+        await house.be_patient(0.5)
         await house.stop("stock")
         placing = asyncio.create_task(house.place("o-1"))
 
