@@ -10,14 +10,10 @@ product and account. It exits 1 when anything is other than planned.
 import argparse
 import asyncio
 import json
-import random
-import socket
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -26,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from shared.settings import BROKER_PORT, PORTS
+from cli.stack import own_stack
 from tests.e2e.jaffle_run import Report, Urls, run_shop
 from tests.e2e.jaffle_shop import Plan, read_orders
 
@@ -54,59 +50,20 @@ def generate(directory: Path, seed: int, days: int) -> Path:
     return directory / "jaffle-data"
 
 
-@asynccontextmanager
-async def fresh_stack(directory: Path) -> AsyncIterator[Urls]:
-    """Start `handfast up` on free ports with a data directory of its own; stop it at the end."""
-    offset = free_offset()
-    command = [
-        *(sys.executable, "-m", "cli.main", "up"),
-        *("--data-dir", str(directory / "data"), "--port-offset", str(offset)),
-    ]
-    with (directory / "up.log").open("wb") as log:
-        up = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
-        assert up.stdout is not None
-        try:
-            async with asyncio.timeout(60):
-                while (line := await up.stdout.readline()).strip() != b"ready":
-                    if not line:
-                        raise RuntimeError(f"handfast up ended: {(directory / 'up.log').read_text()}")
-            rest = asyncio.create_task(up.stdout.read())
-            yield Urls.at(offset)
-            rest.cancel()
-        finally:
-            if up.returncode is None:
-                up.terminate()
-                await asyncio.wait_for(up.wait(), 20)
-
-
-def free_offset() -> int:
-    """Return a port offset under which nothing listens."""
-    for offset in random.Random().sample(range(1_000, 20_000), 200):
-        try:
-            for port in (*PORTS.values(), BROKER_PORT):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return offset
-    raise RuntimeError("no free ports")
-
-
-async def _main(arguments: argparse.Namespace, console: Console) -> Report:
+def _run(arguments: argparse.Namespace, console: Console) -> Report:
     with tempfile.TemporaryDirectory(prefix="handfast-year-") as scratch:
         console.print("generating a year of the shop (some ten seconds)")
-        data = await asyncio.to_thread(generate, Path(scratch), arguments.seed, YEAR)
-        plan = Plan.of(*read_orders(data, arguments.orders))
+        plan = Plan.of(*read_orders(generate(Path(scratch), arguments.seed, YEAR), arguments.orders))
         refused = len(plan.orders) - sum(outcome.confirmed for outcome in plan.outcomes)
         console.print(
-            f"{len(plan.orders):,} orders of {len(plan.accounts):,} customers with an account, "
-            f"{len(plan.names)} products; {refused:,} must be refused"
+            f"{len(plan.orders):,} orders, {len(plan.accounts):,} customers with an account, "
+            f"{len(plan.names)} products; {refused:,} orders must be refused"
         )
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        async with fresh_stack(Path(scratch)) as urls:
-            with Progress(*columns, console=console) as progress:
-                bar = progress.add_task("orders", total=len(plan.orders))
-                return await run_shop(plan, urls, arguments.in_flight, lambda: progress.advance(bar))
+        with own_stack() as stack, Progress(*columns, console=console) as progress:
+            bar = progress.add_task("orders", total=len(plan.orders))
+            urls = Urls.of(stack.settings)
+            return asyncio.run(run_shop(plan, urls, arguments.in_flight, lambda: progress.advance(bar)))
 
 
 def _show(report: Report, console: Console) -> None:
@@ -139,7 +96,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=Path("reports/year.json"), help="default: %(default)s")
     arguments = parser.parse_args()
     console = Console()
-    report = asyncio.run(_main(arguments, console))
+    report = _run(arguments, console)
     _show(report, console)
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from shared.settings import PORTS
+from shared.settings import PORTS, Settings
 from tests.e2e.jaffle_shop import Order, Outcome, Plan, Traffic
 
 ANSWER_SECONDS: Final = 60.0
@@ -34,8 +34,8 @@ class Urls:
     payment: str
 
     @classmethod
-    def at(cls, port_offset: int) -> "Urls":
-        return cls(**{name: f"http://127.0.0.1:{port + port_offset}" for name, port in PORTS.items()})
+    def of(cls, settings: Settings) -> "Urls":
+        return cls(**{name: settings.url(name) for name in PORTS})
 
 
 @dataclass

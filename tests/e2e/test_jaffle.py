@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.e2e.jaffle import IN_FLIGHT, SEED, fresh_stack, generate
+from tests.e2e.conftest import StartStack
+from tests.e2e.jaffle import IN_FLIGHT, SEED, generate
 from tests.e2e.jaffle_run import Shop, Urls, run_shop
 from tests.e2e.jaffle_shop import (
     EMPTY,
@@ -36,13 +35,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return Plan.of(*read_orders(data, ORDERS))
 
 
-@pytest.fixture
-async def urls(tmp_path: Path) -> AsyncIterator[Urls]:
-    async with fresh_stack(tmp_path) as started:
-        yield started
-
-
-async def test_every_order_of_the_shop_ends_as_the_arithmetic_says(plan: Plan, urls: Urls) -> None:
+async def test_every_order_of_the_shop_ends_as_the_arithmetic_says(plan: Plan, start: StartStack) -> None:
+    urls = Urls.of(start().settings)
     report = await run_shop(plan, urls, IN_FLIGHT, lambda: None)
 
     assert report.violations[:20] == []
