@@ -8,10 +8,7 @@ only where a count of colons doesn't rule them out already.
 import json
 import math
 from collections.abc import Callable
-from enum import Enum
-from inspect import isclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -20,7 +17,6 @@ from shared.errors import Refused
 from shared.http.model import MAX_NUMBER
 
 MOST_ERRORS: Final = 20
-_SIMPLE: Final = (str, int, bool, NoneType)
 
 
 def decoder(model: type[BaseModel], *, optional: bool = False) -> Callable[[bytes, Request], Any]:
@@ -29,7 +25,6 @@ def decoder(model: type[BaseModel], *, optional: bool = False) -> Callable[[byte
     The function raises Refused: 422 `invalid-request`, or 415 where an empty body claims to be no JSON.
     """
     validate_json = model.__pydantic_validator__.validate_json
-    flat = all(_is_simple(field.annotation) for field in model.model_fields.values())
 
     def decode(body: bytes, request: Request) -> Any:
         if optional and (not body or body == b"null"):
@@ -43,8 +38,9 @@ def decoder(model: type[BaseModel], *, optional: bool = False) -> Callable[[byte
             if respelled is None:
                 raise invalid(error) from None
             return decode(respelled, request)
-        # Every name takes a colon: as many colons as fields that were set means that none came twice.
-        if not flat or body.count(b":") != len(value.model_fields_set):
+        # Every name takes a colon: as many colons as fields that were set means that nothing is nested and
+        # no name came twice.
+        if body.count(b":") != len(value.model_fields_set):
             _check_exactness(body)
         return value
 
@@ -141,14 +137,3 @@ def _finite(number: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{number[:32]} is no number that JSON can carry")
     return value
-
-
-def _is_simple(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _is_simple(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        return all(_is_simple(choice) for choice in get_args(annotation))
-    if origin is Literal:
-        return True
-    return annotation in _SIMPLE or (isclass(annotation) and issubclass(annotation, Enum))
