@@ -205,7 +205,7 @@ class Coordinator:
 
     async def retry(self, transaction_id: str) -> Transaction:
         """Drive it now, whatever its back-off says."""
-        transaction = await self._driver.change(
+        transaction = await self._change(
             transaction_id, lambda found: hurry(found, self._clock.now()), kind="retry"
         )
         self._follow_up(transaction)
@@ -258,9 +258,9 @@ class Coordinator:
         found = await self._bell.wait(transaction.transaction_id, look, seconds)
         return found or await self.show(transaction.transaction_id)
 
-    async def _change(self, transaction_id: str, change: Any) -> Transaction:
+    async def _change(self, transaction_id: str, change: Any, **event: Any) -> Transaction:
         try:
-            return await self._driver.change(transaction_id, change)
+            return await self._driver.change(transaction_id, change, **event)
         except KeyError:
             raise NotFound(f"There is no transaction {transaction_id}.", "unknown-transaction") from None
 
