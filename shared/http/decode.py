@@ -117,7 +117,8 @@ def _with_plain_integers(body: bytes) -> bytes | None:
         return int(value)
 
     try:
-        values = json.loads(body, object_pairs_hook=_once, parse_constant=_finite, parse_float=plain)
+        # Decoded here, because json would take UTF-16 and a byte order mark, which pydantic has refused.
+        values = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_finite, parse_float=plain)
         return json.dumps(values).encode() if found else None
     except (ValueError, RecursionError):
         return None  # What is wrong with it, pydantic has said already.

@@ -118,6 +118,10 @@ class Guard:
         known = length is not None and length.isdigit()
         if known and int(length or 0) > self._limit:
             raise self._too_large()
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise Refused(
+                "unsupported-media-type", "Send the body as it is, without a Content-Encoding.", 415
+            )
         content_type = headers.get(b"content-type")
         if content_type != b"application/json" and not is_json(
             None if content_type is None else content_type.decode("latin-1")
