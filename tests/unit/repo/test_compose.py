@@ -63,6 +63,11 @@ def test_every_program_listens_inside_and_is_published_on_loopback_only(name: st
     assert OURS[name]["ports"] == [f"127.0.0.1:{PORTS[name]}:{PORTS[name]}"]
 
 
+@pytest.mark.parametrize("name", ["order", "stock", "payment"])
+def test_links_that_a_program_hands_out_work_where_it_is_published(name: str) -> None:
+    assert environment(OURS[name])["HANDFAST_PUBLIC_URL"] == f"http://127.0.0.1:{PORTS[name]}"
+
+
 def test_nothing_is_published_beyond_loopback() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert [port for port in published if not str(port).startswith("127.0.0.1:")] == []
