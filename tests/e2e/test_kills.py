@@ -1,0 +1,233 @@
+"""Nothing lost: whoever is killed or stopped while orders go through, all ends as customers were told.
+
+The broker comes back empty from a kill. Everything here waits for conditions; what doesn't come true in time
+fails with what was left.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import psutil
+import pytest
+
+from cli.datadir import started_at
+from cli.programs import taken
+from cli.stack import OwnStack
+from shared.settings import BROKER_PORT, PORTS, database_path
+from tests.collector import COLLECTIONS, collect, deposits_of
+from tests.e2e.conftest import StartStack
+from tests.e2e.customers import Customers
+from tests.e2e.waiting import eventually
+from tests.invariants import Finding, Promise, broken, unfinished, unkept
+
+log = logging.getLogger(__name__)
+
+VICTIMS: Final = ("coordinator", "order", "stock", "payment", "broker")
+HASTY: Final = {"HANDFAST_REPUBLISH_SECONDS": "1", "HANDFAST_REPUBLISH_MAX_SECONDS": "4"}
+SEED: Final = 20
+WORKERS: Final = 6
+BETWEEN: Final = 40
+"""Orders that are decided before the next kill."""
+BACK_WITHIN: Final = 60.0
+SETTLED_WITHIN: Final = 60.0
+LOOK: Final = 0.1
+EARLY: Final = [
+    {"orderId": f"early-{number}", "productId": "1", "qty": 1, "paymentAmt": 5} for number in range(40)
+]
+"""Orders that are accepted before a stop."""
+
+
+def test_nothing_is_lost_when_every_process_is_killed_in_turn(start: StartStack, tmp_path: Path) -> None:
+    stack = start(data_dir=tmp_path, environment=HASTY)
+    asyncio.run(_through_kills(stack))
+    _stops_cleanly(stack)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_confirmations_that_a_stop_cut_short_are_finished_after_the_next_start(
+    start: StartStack, tmp_path: Path, number: signal.Signals
+) -> None:
+    stack = start(data_dir=tmp_path, environment=HASTY)
+    deposits = asyncio.run(_accept_without_confirming(stack))
+    broker = stack.pid("broker")
+    if number is signal.SIGTERM:
+        stack.process.send_signal(number)
+        # The order service goes first: once it has, no order can be confirmed any more.
+        eventually(lambda: "order" not in stack.processes(), "the order service has stopped")
+        os.kill(broker, signal.SIGCONT)
+        assert stack.stop() == 0
+    else:
+        stack.kill()
+    assert _statuses(stack) == {("CONFIRMING", len(EARLY))}
+    again = start(data_dir=tmp_path, environment=HASTY, port_offset=stack.settings.port_offset)
+    asyncio.run(_all_confirmed(again, deposits))
+
+
+async def _through_kills(stack: OwnStack) -> None:
+    async with _customers(stack) as customers:
+        before = await deposits_of(customers.read)
+        await customers.open()
+        deposits = before | await deposits_of(customers.read)
+        shut = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(customers.shop(shut))
+            for name in VICTIMS:
+                await _kill(stack, customers, name)
+            await _more_decided(customers)
+            shut.set()
+        await _until_settled(customers)
+        snapshot = await collect(customers.read, deposits)
+        findings = [*broken(snapshot), *unfinished(snapshot), *unkept(snapshot, customers.promises)]
+        assert not findings, _listed(findings)
+        assert snapshot.letters == ()
+        standing = {one.reservation_id: one.state for one in snapshot.reservations}
+        assert {name: standing.get(name) for name in customers.reservations} == customers.reservations
+        refunded = {one.customer_id: one.refunded for one in snapshot.accounts if one.refunded}
+        assert refunded == dict(customers.refunded)
+        for order_id in sorted(customers.wishes)[::10]:
+            await customers.repeat(order_id)
+        assert customers.wrong == []
+        assert await collect(customers.read, deposits) == snapshot
+        _was_worth_it(customers)
+
+
+async def _kill(stack: OwnStack, customers: Customers, name: str) -> None:
+    """Kill a process in the middle of its work; return once it is back and everything works again."""
+    await _more_decided(customers)
+    killed, began = stack.pid(name), time.monotonic()
+    os.kill(killed, signal.SIGKILL)
+
+    async def is_back() -> bool:
+        process = stack.processes().get(name)
+        return process is not None and bool(process["pid"] != killed)
+
+    async def are_ready() -> bool:
+        return all([await customers.is_ready(program) for program in PORTS])
+
+    await _until(is_back, f"{name} is started again")
+    async with asyncio.timeout(BACK_WITHIN):
+        await _order_confirmed(customers, f"after-{name}")
+    await _until(are_ready, "all are ready")
+    log.info("%s was killed, and all was well after %.1f s", name, time.monotonic() - began)
+
+
+async def _order_confirmed(customers: Customers, name: str) -> None:
+    """Order until an order is confirmed: while somebody is away, one may well run out of time."""
+    for attempt in itertools.count(1):
+        wish = {"orderId": f"{name}-{attempt}", "productId": "1", "qty": 1, "paymentAmt": 1}
+        answer = await customers.place(wish, prefer="wait=10")
+        while answer.status < 300 and answer.body["status"] != "CONFIRMED":
+            answer = await customers.place(wish, prefer="wait=10")
+        if answer.status < 300:
+            return
+
+
+async def _more_decided(customers: Customers) -> None:
+    """Return once a number of further orders are decided."""
+    enough = customers.decided + BETWEEN
+
+    async def are_decided() -> bool:
+        return customers.decided >= enough
+
+    await _until(are_decided, f"{BETWEEN} orders are decided")
+
+
+async def _until(look: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Look again and again until it is true."""
+    end = time.monotonic() + BACK_WITHIN
+    while not await look():
+        assert time.monotonic() < end, f"not within {BACK_WITHIN:.0f} s: {what}"
+        await asyncio.sleep(LOOK)
+
+
+async def _accept_without_confirming(stack: OwnStack) -> dict[str, int]:
+    """Have orders accepted while the broker stands still, so that no Confirm travels; return the deposits."""
+    async with _customers(stack) as customers:
+        deposits = await deposits_of(customers.read)
+        os.kill(stack.pid("broker"), signal.SIGSTOP)
+        for wish in EARLY:
+            answer = await customers.ask("POST", "order", "/orders", wish)
+            assert (answer.status, answer.body["status"]) == (201, "CONFIRMING"), answer
+        return deposits
+
+
+async def _all_confirmed(stack: OwnStack, deposits: dict[str, int]) -> None:
+    async with _customers(stack) as customers:
+        await _until_settled(customers)
+        snapshot = await collect(customers.read, deposits)
+        promises = {str(wish["orderId"]): Promise.KEPT for wish in EARLY}
+        findings = [*broken(snapshot), *unfinished(snapshot), *unkept(snapshot, promises)]
+        assert not findings, _listed(findings)
+
+
+async def _until_settled(customers: Customers) -> None:
+    """Return once nothing is under way any more."""
+    end = time.monotonic() + SETTLED_WITHIN
+    while left := [found async for found in _under_way(customers)]:
+        assert time.monotonic() < end, f"after {SETTLED_WITHIN:.0f} s still under way:\n" + "\n".join(left)
+        await asyncio.sleep(LOOK)
+
+
+async def _under_way(customers: Customers) -> AsyncIterator[str]:
+    """Say what isn't final, a few of each kind."""
+    lists = [("order", f"/orders?status={name}") for name in ("PENDING", "HELD", "CONFIRMING", "CANCELLING")]
+    for state in ("TRYING", "TRIED", "CONFIRMING", "CANCELLING"):
+        lists.append(("coordinator", f"/transactions?state={state}"))
+        lists += [(name, f"{path}?state={state}") for name, path in COLLECTIONS.items()]
+    for program, path in lists:
+        for found in (await customers.read(program, f"{path}&limit=3"))["items"]:
+            yield f"{program}{path}: {found}"
+
+
+def _statuses(stack: OwnStack) -> set[tuple[str, int]]:
+    """Read from a stopped stack's file how many orders have which status."""
+    path = database_path(stack.settings, "order")
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return set(connection.execute("SELECT status, count(*) FROM orders GROUP BY status"))
+
+
+def _stops_cleanly(stack: OwnStack) -> None:
+    """Stop a stack: it takes less than 10 s, ends well and leaves no process and no port behind."""
+    up = psutil.Process(stack.process.pid)
+    processes = {child.pid: started_at(child.pid) for child in up.children(recursive=True)}
+    assert {process["pid"] for process in stack.processes().values()} <= processes.keys()
+    began = time.monotonic()
+    assert stack.stop() == 0
+    assert time.monotonic() - began < 10
+    assert [pid for pid, started in processes.items() if started_at(pid) == started] == []
+    offset = stack.settings.port_offset
+    assert taken(port + offset for port in (*PORTS.values(), BROKER_PORT)) == []
+
+
+def _was_worth_it(customers: Customers) -> None:
+    """The test proves little unless much was ordered, most of it was kept, and answers were lost."""
+    kept = sum(promise is Promise.KEPT for promise in customers.promises.values())
+    placed = len(customers.promises)
+    log.info("%d orders, %d kept, %d repeats: %s", placed, kept, customers.repeats, dict(customers.visits))
+    assert placed >= BETWEEN * len(VICTIMS)
+    assert kept >= placed / 3
+    assert customers.repeats > 0
+
+
+def _listed(findings: Sequence[Finding]) -> str:
+    shown = [str(finding) for finding in findings[:20]]
+    return "\n".join([f"{len(findings)} findings:", *shown])
+
+
+@asynccontextmanager
+async def _customers(stack: OwnStack) -> AsyncIterator[Customers]:
+    timeout = aiohttp.ClientTimeout(total=25)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        yield Customers(stack.settings, session, random.Random(SEED))
