@@ -161,9 +161,12 @@ class _DatabaseProbe:
 
 
 def _kafka(settings: Settings, name: str) -> KafkaBroker:
+    # The embedded broker lets a joining member wait for half of its session, and keeps a dead one until its
+    # session is over; Apache Kafka takes no session of less than 6 s unless it is told to.
+    session_seconds = 3.0 if settings.kafka_bootstrap_servers is None else 6.0
     return KafkaBroker(
         settings.bootstrap,
         client_id=f"handfast-{name}",
         replication_factor=settings.replication_factor,
-        membership=Membership(fetch_wait_ms=settings.fetch_max_wait_ms),
+        membership=Membership(fetch_wait_ms=settings.fetch_max_wait_ms, session_seconds=session_seconds),
     )

@@ -63,13 +63,13 @@ class Settings(BaseSettings):
     retry_tcc_outcomes: str | None = Field(None, description="The same for tcc-outcomes alone.")
     reset_state_on_recovery_failure: bool = Field(
         True,
-        description="Whether a record whose dead letter can't be kept starts its retries anew (else only "
-        "keeping the letter is tried again).",
+        description="Whether a record whose dead letter can't be kept starts its retries anew (else it is "
+        "delivered once more, and then its letter is tried again).",
     )
     partitions: int = Field(3, ge=1, le=1_000, description="Partitions of each topic that is created.")
     replication_factor: int = Field(1, ge=1, le=32, description="Replicas of each topic that is created.")
     fetch_max_wait_ms: int = Field(
-        10, ge=1, le=10_000, description="Longest wait of a fetch for new records, in milliseconds."
+        25, ge=1, le=10_000, description="Longest wait of a fetch for new records, in milliseconds."
     )
     republish_seconds: float = Field(
         10.0, gt=0, description="Pause before an unacknowledged message is published again, in seconds."

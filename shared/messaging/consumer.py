@@ -46,7 +46,8 @@ class Consumer:
     """Feeds the listeners from one subscription.
 
     group: the consumer group's name, for the letters; reset_state_on_recovery_failure: whether a record whose
-    letter could not be stored starts over with its retries, or goes straight to its letter the next time.
+    letter could not be stored starts over with its retries, or is delivered once more before its letter is
+    tried again.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What becomes of a delivery that failed: another attempt later, or a dead letter kept and told of.
 
 A letter, its `dlt-` record and what the listener adds are one transaction. Where that fails, the delivery
-backs off and is attempted again: from its first retry on, or straight to the letter, as the setting has it.
+backs off and is attempted again: from its first retry on, or once before the letter, as the setting has it.
 """
 
 import asyncio

@@ -1,14 +1,13 @@
 """Dead letters over a real broker: four deliveries, the letter, the `dlt-` record with Spring's headers."""
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from shared.errors import Refused, Transient
-from shared.messaging import kafka_publisher
 from shared.messaging.broker import Message
 from shared.messaging.letters import LetterState
 from shared.messaging.replays import replay
@@ -79,17 +78,16 @@ async def test_a_record_that_the_client_itself_cannot_read_gets_a_letter_and_hol
     kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A header's name that is no UTF-8: aiokafka raises over the whole batch."""
-    encode = kafka_publisher._encode
+    build = BatchBuilder._build
 
-    def spoil(messages: Sequence[Message], indexes: Sequence[int]) -> tuple[int, bytes]:
-        count, encoded = encode(messages, indexes)
-        spoilt = bytearray(encoded.replace(b"spoilt", b"\xff\xfe\xff\xfe\xff\xfe"))
+    def spoil(self: BatchBuilder) -> bytes:
+        spoilt = bytearray(bytes(build(self)).replace(b"spoilt", b"\xff\xfe\xff\xfe\xff\xfe"))
         struct.pack_into(">I", spoilt, 17, calc_crc32c(bytes(spoilt[21:])))
-        return count, bytes(spoilt)
+        return bytes(spoilt)
 
     async with world(kafka_bootstrap, tmp_path) as w:
         w.verdict = lambda record: None if record.value else ValueError("empty")
-        monkeypatch.setattr(kafka_publisher, "_encode", spoil)
+        monkeypatch.setattr(BatchBuilder, "_build", spoil)
         await w.publish(w.message(b"a"), w.message(b"b"))
         await w.publish(w.message(b"unreadable", headers=(("spoilt", b"x"),)))
         await w.publish(w.message(b"c"), w.message(b"elsewhere", partition=1))
