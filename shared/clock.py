@@ -7,9 +7,13 @@ with a zone outside. Waiting is asyncio's business: a test that wants virtual ti
 import functools
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 Millis = int
+
+EARLIEST: Final[Millis] = -62_135_596_800_000
+LATEST: Final[Millis] = 253_402_300_799_999
+"""The first and the last instant of the years 1 to 9999 UTC: what ISO 8601 writes in four digits."""
 
 
 class Clock(Protocol):
@@ -40,8 +44,12 @@ def _to_the_second(seconds: int) -> str:
 
 
 def from_iso(text: str) -> Millis:
-    """Read an ISO 8601 instant; raise ValueError where it is malformed or names no zone."""
+    """Read an ISO 8601 instant; raise ValueError where it is malformed, names no zone or can't be written."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} names no time zone; write it as UTC, for example 2026-11-21T09:30:00Z")
-    return round(moment.timestamp() * 1000)
+    instant = round(moment.timestamp() * 1000)
+    if not EARLIEST <= instant <= LATEST:
+        # Its zone or its fraction of a second puts it into a year that iso can't write.
+        raise ValueError(f"{text!r} is in no year from 1 to 9999 UTC")
+    return instant
