@@ -69,11 +69,12 @@ def intent_of(request: Request, scope: str, body: BaseModel) -> Intent | None:
 
     Raises Refused (422 `invalid-request`) for a key that is none.
     """
-    key = request.headers.get("idempotency-key")
-    if key is None:
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
         return None
-    if KEY_PATTERN.fullmatch(key) is None:
-        detail = "Idempotency-Key must be 1 to 255 visible ASCII characters."
+    key = keys[0]
+    if len(keys) > 1 or KEY_PATTERN.fullmatch(key) is None:
+        detail = "Idempotency-Key must be given once, as 1 to 255 visible ASCII characters."
         raise Refused("invalid-request", detail, 422, errors=[{"field": "Idempotency-Key", "detail": detail}])
     return Intent(scope, key, body_hash(body))
 
