@@ -49,7 +49,8 @@ class Dispatch:
         params: dict[str, str] = {}
         if target is None or method not in target.methods:
             for candidate in self._patterns:
-                match = candidate.pattern.match(path)
+                # Not match: its "$" would pass over a line break at the end.
+                match = candidate.pattern.fullmatch(path)
                 if match is not None and method in candidate.methods:
                     target, params = candidate, match.groupdict()
                     break
@@ -87,7 +88,7 @@ class Dispatch:
 
     def _at(self, path: str) -> list[_Target]:
         fixed = self._fixed.get(path)
-        found = [target for target in self._patterns if target.pattern.match(path) is not None]
+        found = [target for target in self._patterns if target.pattern.fullmatch(path) is not None]
         return found if fixed is None else [fixed, *found]
 
 
