@@ -1,4 +1,4 @@
-"""The programs that the tests here are hostile to: one set that they share."""
+"""The programs that the tests here are hostile to: one set for each module."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ import pytest
 from tests.integration.hostile.programs import Programs, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def programs() -> Iterator[Programs]:
-    """The four programs with a broker in memory; products and accounts of your own keep tests apart."""
-    with running() as four:
+    """The four programs with a broker in memory; ids of their own keep a module's tests apart."""
+    with running(sweep_seconds=0.2) as four:
         yield four

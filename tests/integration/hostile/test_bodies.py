@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ _NO_ID_CHARACTERS = [
     "$x",
     "<b>",
     "'--",
-    "ａ",
+    "\uff41",
     "\u200b",
 ]
 
@@ -164,14 +163,14 @@ every_door = pytest.mark.parametrize("door", DOORS, ids=str)
 
 
 @pytest.fixture(scope="module")
-def shop(programs: Programs) -> Iterator[Programs]:
+def shop(programs: Programs) -> Programs:
     """The programs, with something in them; after the tests nothing of that may have changed."""
     programs.send("PUT", "stock", "/products/p", {"onHand": 100})
     programs.send("PUT", "stock", "/products/doors", {"onHand": 5})
     programs.send("PUT", "payment", "/accounts/c", {"balance": 1_000})
     body = {"transactionId": "manual", "mode": "manual", "timeoutSeconds": 3_600, "branches": [_BRANCH]}
     assert programs.send("POST", "coordinator", "/transactions", body).status == 201
-    yield programs
+    return programs
 
 
 def _everything(programs: Programs) -> dict[str, Any]:
