@@ -249,10 +249,14 @@ async def test_an_answer_that_comes_after_another_took_over_changes_nothing(
     doorman._act(await pending_intent(world, Phase.TRY))
     await world.sweeper.sweep()
     assert await world.state() is State.TRIED
+    still_shut, doorman.let_in = doorman.let_in, asyncio.Event()
     doorman.let_in.set()
+    assert (await world.confirm()).status_code == 204
+    still_shut.set()
 
     assert (await slow).status_code == 201
-    assert await world.ledger() == (1, 0)
+    assert await world.state() is State.CONFIRMED
+    assert await world.ledger() == (0, 1)
 
 
 async def test_the_back_off_of_what_stays_unknown_is_capped(tmp_path: Path) -> None:

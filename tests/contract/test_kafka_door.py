@@ -1,5 +1,6 @@
 """The Kafka door: each record its own verdict, fatal or to be tried again; outcomes in the same commit."""
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import pydantic_core
 import pytest
 from sqlalchemy import Connection
 
+from shared.bell import Bell
 from shared.errors import DatabaseUnavailable, Transient
 from shared.messaging import letters
 from shared.messaging.broker import Record
@@ -219,14 +221,48 @@ async def test_a_database_that_is_away_is_everybody_s_verdict(toy: World) -> Non
         await listener(toy).handle([record(toy)])
 
 
-async def test_waiters_are_woken_after_the_batch(toy: World) -> None:
-    uri = (await toy.standalone()).json()["uri"]
-    branch = uri.rsplit("/", 1)[1]
-    await toy.client.put(uri)
-    rung = toy.host.wait_for(branch, frozenset({State.CONFIRMED}), 10)
+async def test_a_failing_rule_is_undone_alone_in_its_batch(toy: World) -> None:
+    keep = toy.case.participant.on_confirm
+
+    def keep_but_one(connection: Connection, claim: ToyClaim, context: Context) -> None:
+        keep(connection, claim, context)
+        if context.branch_id == "branch-1":
+            raise Transient("Not this one, not now.")
+
+    for number in range(3):
+        await toy.try_(f"branch-{number}")
+    object.__setattr__(toy.case.participant, "on_confirm", keep_but_one)
+    verdicts = await listener(toy).handle([record(toy, f"branch-{number}") for number in range(3)])
+
+    assert [type(verdict) for verdict in verdicts] == [type(None), Transient, type(None)]
+    assert await toy.ledger() == (1, 2)
+    assert await toy.state("branch-1") is State.TRIED
+
+
+async def test_an_expired_standalone_reservation_is_not_confirmed_by_a_message_alone(toy: World) -> None:
+    branch_id = (await toy.standalone(seconds=30)).json()["id"]
+    toy.clock.advance(30_000)
+    door = listener(toy)
+    [verdict] = await door.handle([record(toy, branch_id, None)])
+
+    assert verdict is not None
+    assert door.is_fatal(verdict)
+    assert await toy.ledger() == (1, 0)
+
+
+async def test_waiters_are_woken_by_the_batch_itself(toy: World) -> None:
+    toy.host._bell = bell = Bell(poll=1_000)
+    branch = (await toy.standalone()).json()["id"]
+    await toy.client.put(f"{toy.path}/{branch}")
+    waiting = asyncio.create_task(toy.host.wait_for(branch, frozenset({State.CONFIRMED}), 1_000))
+
+    async def listening() -> bool:
+        return branch in bell._waiting
+
+    await toy.until(listening)
     await listener(toy).handle([record(toy, branch, None)])
 
-    held = await rung
+    held = await asyncio.wait_for(waiting, 10)
     assert held is not None
     assert held.state is State.CONFIRMED
 

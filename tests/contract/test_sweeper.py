@@ -208,6 +208,21 @@ async def test_a_confirming_one_never_expires_and_is_published_again(standalone:
     assert await standalone.ledger() == (0, 1)
 
 
+async def test_one_that_was_applied_since_it_was_found_due_is_left_alone(toy: World) -> None:
+    branch_id = (await toy.standalone()).json()["id"]
+    await toy.client.put(f"{toy.path}/{branch_id}")
+    toy.clock.advance(10_000)
+    found_due = await toy.fence(branch_id)
+    assert found_due is not None
+    await deliver(toy)
+    await toy.sweeper._attend(found_due)
+
+    assert len(await toy.outgoing()) == 1
+    held = await toy.fence(branch_id)
+    assert held is not None
+    assert (held.state, held.due_at) == (State.CONFIRMED, None)
+
+
 async def test_a_confirming_one_is_not_published_again_while_its_letter_is_open(toy: World) -> None:
     branch_id = (await toy.standalone()).json()["id"]
     await toy.client.put(f"{toy.path}/{branch_id}")
