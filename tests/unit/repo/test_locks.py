@@ -24,7 +24,7 @@ def blocks(lock: str) -> list[str]:
 
 def pinned(lock: str) -> dict[str, str]:
     """Return the version of each package, by its canonical name."""
-    pins = {}
+    pins: dict[str, str] = {}
     for block in blocks(lock):
         match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", block)
         assert match is not None, block[:80]
