@@ -1,6 +1,7 @@
 """A real broker for the tests that want one: the embedded one, on a port of its own."""
 
 import logging
+import signal
 import socket
 import subprocess
 import time
@@ -35,6 +36,16 @@ class EmbeddedBroker:
         if process is not None:
             process.kill()
             process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP it: its connections stay open, and nobody answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after freeze."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         try:

@@ -29,7 +29,7 @@ async def test_relay_and_consumer_survive_a_broker_that_comes_back_empty(
         assert await w.letters() == []
 
 
-async def test_nothing_is_sent_to_a_topic_that_the_new_broker_does_not_have(
+async def test_after_a_failure_nothing_is_sent_to_a_topic_that_the_new_broker_does_not_have(
     embedded_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
     """The embedded broker would answer "stored", and forget it."""
