@@ -2,7 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := shared order_service stock_service payment_service coordinator cli tests
+SOURCES := shared order_service stock_service payment_service coordinator cli infra tests
 LOCKS := requirements.lock requirements-dev.lock
 YAML := docker-compose.yml
 ARGS ?=

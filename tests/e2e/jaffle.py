@@ -9,11 +9,14 @@ product and account. It exits 1 when anything is other than planned.
 
 import argparse
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -59,11 +62,27 @@ def _run(arguments: argparse.Namespace, console: Console) -> Report:
             f"{len(plan.orders):,} orders, {len(plan.accounts):,} customers with an account, "
             f"{len(plan.names)} products; {refused:,} orders must be refused"
         )
+        with own_stack() as stack, _progress(console, len(plan.orders)) as advance:
+            return asyncio.run(run_shop(plan, Urls.of(stack.settings), arguments.in_flight, advance))
+
+
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
+    """Show how many orders are done: a bar on a terminal, a line every tenth otherwise."""
+    if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with own_stack() as stack, Progress(*columns, console=console) as progress:
-            bar = progress.add_task("orders", total=len(plan.orders))
-            urls = Urls.of(stack.settings)
-            return asyncio.run(run_shop(plan, urls, arguments.in_flight, lambda: progress.advance(bar)))
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task("orders", total=total)
+            yield lambda: progress.advance(bar)
+        return
+    done = itertools.count(1)
+
+    def advance() -> None:
+        count = next(done)
+        if count % max(1, total // 10) == 0:
+            console.print(f"{count:,} of {total:,} orders")
+
+    yield advance
 
 
 def _show(report: Report, console: Console) -> None:
