@@ -136,7 +136,9 @@ def transaction_routes(coordinator: Coordinator, default_timeout: Millis) -> API
         transaction, created = await coordinator.begin(_request(body, default_timeout))
         if transaction.state is State.TRYING:
             return _view(transaction, 202, {"retry-after": "1"})
-        transaction = await coordinator.wait_final(transaction, wait_seconds(request))
+        # A TRIED one waits for its caller, who would wait for it in vain.
+        if transaction.state is not State.TRIED:
+            transaction = await coordinator.wait_final(transaction, wait_seconds(request))
         if not (transaction.state in TO_CONFIRM or transaction.state is State.TRIED):
             return problem_answer(_cancelled(transaction))
         location = {"location": f"/api/v1/transactions/{transaction.transaction_id}"}
