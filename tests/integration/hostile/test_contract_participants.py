@@ -156,5 +156,5 @@ def test_an_order_is_reserved_within_its_own_transaction_only(shop: Programs) ->
     assert (
         shop.send("PUT", "order", theirs, headers={"TCC-Transaction-Id": own["transactionId"]}).status == 204
     )
-    strange = {"TCC-Transaction-Id": "other"}
-    assert shop.send("DELETE", "order", theirs, headers=strange).told == (409, "branch-id-reused")
+    other = {"TCC-Transaction-Id": "other"}
+    assert shop.send("DELETE", "order", theirs, headers=other).told == (409, "branch-id-reused")

@@ -1,4 +1,4 @@
-"""What the contract says of outcomes that are not certain in time, of overload, and of a broker that is away."""
+"""Outcomes that are not certain in time, overload, a broker that is away: each has its answer."""
 
 import socket
 from collections.abc import Iterator
@@ -20,8 +20,16 @@ def slow() -> Iterator[Programs]:
         silent.bind(("127.0.0.1", 0))
         silent.listen(100)
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        patience = {"order_patience_seconds": 0.5, "order_call_seconds": 0.3, "order_grace_seconds": 0.2}
-        limits = {"transaction_timeout_seconds": 3, "try_timeout_seconds": 0.5, "sweep_seconds": 0.2}
+        patience: dict[str, Any] = {
+            "order_patience_seconds": 0.5,
+            "order_call_seconds": 0.3,
+            "order_grace_seconds": 0.2,
+        }
+        limits: dict[str, Any] = {
+            "transaction_timeout_seconds": 3,
+            "try_timeout_seconds": 0.5,
+            "sweep_seconds": 0.2,
+        }
         with running(payment_url=url, max_orders_in_flight=1, **patience, **limits) as programs:
             programs.send("PUT", "stock", "/products/p", {"onHand": 10})
             yield programs
@@ -78,7 +86,8 @@ def test_an_undecided_transaction_is_202_and_a_repeat_joins_it(slow: Programs) -
 
 
 def test_new_orders_are_shed_first_and_before_anything_is_written(slow: Programs) -> None:
-    head = b"POST /api/v1/orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
+    head = b"POST /api/v1/orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: 500\r\n\r\n"
     with socket.create_connection(("127.0.0.1", slow.ports["order"])) as connection:
         connection.sendall(head)
 
