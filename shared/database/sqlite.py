@@ -1,9 +1,9 @@
-"""SQLite: one writer thread that commits what is queued in one go, and a few threads for the reads.
+"""SQLite: one writer thread that commits what is queued in one go, and aiosqlite for the reads.
 
 SQLite has one writer at a time, so the way to write faster is to share commits: the thread takes everything
 that waits, runs each piece of work in a savepoint of its own (one that fails is undone alone), commits once,
-and answers them all. `synchronous=FULL` makes each commit survive a power cut. A read crosses over to a
-thread once, however many statements it has (aiosqlite would cross over for each), and sees one snapshot.
+and answers them all. `synchronous=FULL` makes each commit survive a power cut. A read goes to a connection of
+its own, which may not write, and sees one snapshot.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.database.failures import is_store_failure
@@ -55,8 +55,7 @@ class SqliteDatabase:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._writer: Connection | None = None
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"reader-{path.stem}")
-        self._idle: list[Connection] = []
+        self._readers = _reading_engine(path, busy_timeout_ms)
         self._reading = 0
         self._closed = False
 
@@ -86,12 +85,17 @@ class SqliteDatabase:
         return await done
 
     async def read(self, work: Work[T]) -> T:
-        loop = self._open()
+        self._open()
         if self._reading >= MOST_WAITING:
             raise DatabaseUnavailable(f"Too many reads wait for {self._path.name}.")
         self._reading += 1
         try:
-            return await loop.run_in_executor(self._readers, self._read, work)
+            async with self._readers.connect() as connection:
+                return await connection.run_sync(work)
+        except Exception as error:
+            if not is_store_failure(error):
+                raise
+            raise _unavailable(f"{self._path.name} can't be read now", error) from error
         finally:
             self._reading -= 1
 
@@ -106,9 +110,7 @@ class SqliteDatabase:
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._readers.shutdown)
-        while self._idle:
-            _give_up(self._idle.pop())
+        await self._readers.dispose()
         self._engine.dispose()
 
     def _open(self) -> asyncio.AbstractEventLoop:
@@ -117,27 +119,6 @@ class SqliteDatabase:
         if self._loop is None:
             raise DatabaseUnavailable("The database is not open yet.")
         return self._loop
-
-    def _read(self, work: Work[T]) -> T:
-        connection: Connection | None = None
-        try:
-            connection = self._idle.pop() if self._idle else _connect(self._engine, "query_only=ON")
-            cursor = connection.connection.cursor()
-            cursor.execute("BEGIN")
-            try:
-                return work(connection)
-            finally:
-                cursor.execute("ROLLBACK")
-                cursor.close()
-                self._idle.append(connection)
-        except Exception as error:
-            if not is_store_failure(error):
-                raise
-            if connection is not None:
-                if connection in self._idle:
-                    self._idle.remove(connection)
-                _give_up(connection)
-            raise DatabaseUnavailable(f"{self._path.name} can't be read now: {error}") from error
 
     def _write_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         more = True
@@ -183,7 +164,7 @@ class SqliteDatabase:
             writer, self._writer = self._writer, None
             if writer is not None:
                 _give_up(writer)
-            unavailable = DatabaseUnavailable(f"{self._path.name} can't be written now: {error}")
+            unavailable = _unavailable(f"{self._path.name} can't be written now", error)
             unavailable.__cause__ = error
             return [(done, None, unavailable) for _, done in batch], False
         return results, True
@@ -222,15 +203,35 @@ def sqlite_engine(path: Path, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
     return engine
 
 
-def _connect(engine: Engine, pragma: str | None = None) -> Connection:
+def _reading_engine(path: Path, busy_timeout_ms: int) -> AsyncEngine:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", pool_size=READERS, max_overflow=0, pool_timeout=busy_timeout_ms / 1000
+    )
+
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (f"busy_timeout={busy_timeout_ms}", "query_only=ON", f"cache_size=-{CACHE_KIB}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    # The driver would begin a transaction only before it writes; a snapshot needs one from the first read on.
+    event.listen(engine.sync_engine, "connect", configure)
+    event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
+
+
+def _connect(engine: Engine) -> Connection:
     connection = engine.connect()
-    if pragma is not None:
-        connection.exec_driver_sql(f"PRAGMA {pragma}").close()
-        return connection
     # SQLAlchemy begins a transaction of its own at the first statement; this keeps it a no-op, because the
     # thread says BEGIN and COMMIT itself.
     connection.begin()
     return connection
+
+
+def _unavailable(what: str, error: Exception) -> DatabaseUnavailable:
+    """Tell what the driver said; a statement and its values are nobody's business outside."""
+    return DatabaseUnavailable(f"{what}: {error.orig if isinstance(error, DBAPIError) else error}")
 
 
 def _run(connection: Connection, cursor: Any, work: Work[Any], done: "asyncio.Future[Any]") -> _Result:

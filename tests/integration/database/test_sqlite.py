@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.util import await_only
 
 import shared.database.sqlite as sqlite_module
 from shared.database.sqlite import SqliteDatabase
@@ -180,20 +181,12 @@ async def test_a_cancelled_waiter_s_write_stands_and_disturbs_nobody(sqlite: Sql
 
 
 async def test_a_read_sees_one_snapshot(sqlite: SqliteDatabase) -> None:
-    looked, written = threading.Event(), threading.Event()
-
     def look_twice(connection: Connection) -> tuple[list[str], list[str]]:
         first = read_notes(connection)
-        looked.set()
-        assert written.wait(10)
+        await_only(sqlite.write(write_down("meanwhile")))
         return first, read_notes(connection)
 
-    reading = asyncio.create_task(sqlite.read(look_twice))
-    assert await asyncio.to_thread(looked.wait, 10)
-    await sqlite.write(write_down("meanwhile"))
-    written.set()
-
-    assert await reading == ([], [])
+    assert await sqlite.read(look_twice) == ([], [])
     assert await sqlite.read(read_notes) == ["meanwhile"]
 
 
