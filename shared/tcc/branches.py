@@ -9,17 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-import pydantic_core
 from sqlalchemy import Connection
 
 from shared.clock import Clock, Millis
 from shared.database.port import Savepoint
-from shared.errors import Conflict, NotFound, Refused, Transient
+from shared.errors import Conflict, Refused
 from shared.tcc import fence
 from shared.tcc.command import Answer, C, Command, Context
 from shared.tcc.confirmations import Announcer
 from shared.tcc.fence import Fence
 from shared.tcc.protocol import VERDICTS, Phase, State, Verdict
+from shared.tcc.refusals import (
+    check_expiry,
+    check_owner,
+    encode_refusal,
+    gone,
+    under_way,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from shared.tcc.participant import Participant
@@ -83,7 +90,7 @@ class Branches(Generic[C]):
         if held is None:
             if VERDICTS[State.ABSENT, command.phase] is Verdict.ENTOMB:
                 return self._entomb(connection, command, now)
-            raise NotFound(f"Reservation {command.branch_id} is unknown here.")
+            raise unknown(command.branch_id)
         return self._act(connection, command, held, now)
 
     def request_confirm(self, connection: Connection, branch_id: str, traceparent: str | None) -> Answer:
@@ -91,15 +98,15 @@ class Branches(Generic[C]):
         now = self._clock.now()
         held = fence.read(connection, branch_id)
         if held is None:
-            raise NotFound(f"Reservation {branch_id} is unknown here.")
+            raise unknown(branch_id)
         check_owner(held, None)
         if held.state in (State.CONFIRMING, State.CONFIRMED):
             return Answer(Verdict.REPEAT, held)
         if held.state is State.TRYING:
             raise under_way(held)
         if held.state is not State.TRIED:
-            raise _gone(held)
-        _check_expiry(held, now)
+            raise gone(held)
+        check_expiry(held, now)
         moved = fence.move(
             connection,
             held,
@@ -216,7 +223,7 @@ class Branches(Generic[C]):
     def _entomb(self, connection: Connection, command: Command[C], now: Millis) -> Step:
         """Remember a Cancel that came before its Try."""
         if command.transaction_id is None:
-            raise NotFound(f"Reservation {command.branch_id} is unknown here.")
+            raise unknown(command.branch_id)
         tombstone = Fence(
             id=command.branch_id,
             transaction_id=command.transaction_id,
@@ -251,7 +258,7 @@ class Branches(Generic[C]):
             return self._intend(connection, command, held, now)
         if command.phase is Phase.CONFIRM:
             if held.state is State.TRIED and held.transaction_id is None:
-                _check_expiry(held, now)
+                check_expiry(held, now)
             moved = self.finish_confirm(connection, held, now, command.traceparent)
         else:
             moved = self.finish_cancel(connection, held, now, reason=command.reason)
@@ -262,7 +269,7 @@ class Branches(Generic[C]):
             raise under_way(held)
         if command.phase is Phase.CONFIRM:
             if held.state is State.TRIED and held.transaction_id is None:
-                _check_expiry(held, now)
+                check_expiry(held, now)
             changes: dict[str, Any] = {"state": State.CONFIRMING}
         else:
             changes = {"state": State.CANCELLING, "reason": command.reason}
@@ -313,56 +320,3 @@ class Branches(Generic[C]):
 def context_of(held: Fence, now: Millis) -> Context:
     """Return what a rule is told about a branch."""
     return Context(held.id, held.transaction_id, now, held.reason)
-
-
-def check_owner(held: Fence, transaction_id: str | None) -> None:
-    """Raise unless the branch belongs to that transaction (None: to nobody but itself)."""
-    if held.transaction_id == transaction_id:
-        return
-    if transaction_id is None:
-        raise Refused(
-            "owned-by-transaction",
-            f"Reservation {held.id} belongs to a transaction; only its coordinator decides about it. "
-            "Name the transaction in TCC-Transaction-Id.",
-        )
-    raise Conflict("branch-id-reused", f"Branch {held.id} belongs to another transaction.")
-
-
-def under_way(held: Fence) -> Transient:
-    """Return what is answered while a branch's external effect is under way."""
-    return Transient(
-        f"Reservation {held.id} is {held.state.lower()}: ask again.", "effect-under-way", 425, retry_after=1
-    )
-
-
-def encode_refusal(refusal: Refused) -> str:
-    """Write a refusal as JSON, to be kept with the fence."""
-    problem = {
-        "slug": refusal.slug,
-        "detail": refusal.detail,
-        "status": refusal.status,
-        "extra": refusal.extra,
-    }
-    return pydantic_core.to_json(problem).decode()
-
-
-def refusal_of(held: Fence) -> Refused:
-    """Return the refusal with which a Try of this cancelled branch is answered."""
-    if held.refusal is not None:
-        problem = pydantic_core.from_json(held.refusal)
-        return Refused(problem["slug"], problem["detail"], problem["status"], **problem["extra"])
-    if held.claim is None:
-        return Refused("cancelled-before-try", f"Branch {held.id} was cancelled before it was tried.")
-    return Refused("reservation-cancelled", f"Reservation {held.id} was cancelled; it can't be held again.")
-
-
-def _check_expiry(held: Fence, now: Millis) -> None:
-    if held.expires_at is not None and now >= held.expires_at:
-        raise Refused(
-            "reservation-expired", f"Reservation {held.id} has expired; make a new one.", status=410
-        )
-
-
-def _gone(held: Fence) -> Refused:
-    slug = "reservation-expired" if held.reason == "expired" else "reservation-cancelled"
-    return Refused(slug, f"Reservation {held.id} is no longer held; make a new one.", status=410)

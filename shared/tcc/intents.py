@@ -17,11 +17,12 @@ from shared.clock import Clock
 from shared.database.port import Database
 from shared.errors import Conflict, Refused, Transient
 from shared.tcc import fence
-from shared.tcc.branches import Branches, Step, encode_refusal
+from shared.tcc.branches import Branches, Step
 from shared.tcc.command import Answer, C
 from shared.tcc.effects import ExternalEffect, Intent
 from shared.tcc.fence import Fence
 from shared.tcc.protocol import Phase, State, Verdict
+from shared.tcc.refusals import encode_refusal
 
 _log = logging.getLogger(__name__)
 

@@ -20,13 +20,14 @@ from shared.identity import NewId
 from shared.messaging.outbox import Outbox
 from shared.tcc import fence
 from shared.tcc.alarms import Alarms
-from shared.tcc.branches import Branches, Step, refusal_of
+from shared.tcc.branches import Branches, Step
 from shared.tcc.command import Answer, C, Command, Context, Rule
 from shared.tcc.confirmations import Announcer
 from shared.tcc.effects import ExternalEffect
 from shared.tcc.fence import Fence
 from shared.tcc.intents import Intents
 from shared.tcc.protocol import Phase, State
+from shared.tcc.refusals import refusal_of
 from shared.telemetry import current_traceparent
 
 __all__ = ["Answer", "Command", "Context", "Participant", "ParticipantHost", "Rule"]

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.clock import iso
-from shared.errors import NotFound, Refused
+from shared.errors import Refused
 from shared.http.answers import json_answer, no_content
 from shared.http.lean import LeanRoute
 from shared.http.model import Maybe, Seconds, View
@@ -36,6 +36,7 @@ from shared.tcc.fence import Fence
 from shared.tcc.headers import TccHeaders
 from shared.tcc.participant import Participant, ParticipantHost
 from shared.tcc.protocol import Phase, State
+from shared.tcc.refusals import unknown
 
 Shown = Literal["TRYING", "TRIED", "CONFIRMING", "CONFIRMED", "CANCELLING", "CANCELLED"]
 
@@ -145,7 +146,7 @@ class _Door(Generic[C]):
         """Read one reservation."""
         held = await self._host.find(reservation_id)
         if held is None:
-            raise NotFound(f"Reservation {reservation_id} is unknown here.")
+            raise unknown(reservation_id)
         return json_answer(self.view(held))
 
     async def confirm(self, request: Request, reservation_id: Id) -> Response:

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -197,19 +197,40 @@ async def world_of(case: Case, database: Database) -> AsyncIterator[World]:
     host = _host(case, database, clock, outbox, Bell(poll=0.01), Alarms(registry))
     coordinator = Coordinator()
     sweeper = Sweeper(host, coordinator, randomness=random.Random(7), registry=registry)
-    settings = Settings(_env_file=None)
-    app = create_api(
-        title="under contract",
-        description="",
-        routers=[reservation_routes(host, base_url="http://here.test")],
-        settings=settings,
-        health=Health(),
-        metrics=Metrics(CollectorRegistry()),
-    )
-    transport = httpx.ASGITransport(app)
+    stage = _stage(case.participant.name, host)
+    stage.host = host
+    transport = httpx.ASGITransport(stage.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://here.test") as client:
         yield World(case, database, clock, host, outbox, client, registry, sweeper, coordinator)
     await database.close()
+
+
+class Stage:
+    """A participant's application, built once (which takes longer than a test) and lent to many worlds."""
+
+    def __init__(self, host: ParticipantHost[Any]) -> None:
+        self.host = host
+        self.app = create_api(
+            title="under contract",
+            description="",
+            routers=[reservation_routes(cast(Any, self), base_url="http://here.test")],
+            settings=Settings(_env_file=None),
+            health=Health(),
+            metrics=Metrics(CollectorRegistry()),
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        # It stands in for the host of whoever plays on it now.
+        return getattr(self.host, name)
+
+
+_stage_of: dict[str, Stage] = {}
+
+
+def _stage(name: str, host: ParticipantHost[Any]) -> Stage:
+    if name not in _stage_of:
+        _stage_of[name] = Stage(host)
+    return _stage_of[name]
 
 
 def _host(
