@@ -124,10 +124,6 @@ def lease_due(connection: Connection, now: Millis, until: Millis, most: int) -> 
     return [found[transaction_id] for transaction_id in taken]
 
 
-def anything_due(connection: Connection, now: Millis) -> bool:
-    return _DUE.row(connection, {"until": now, "most": 1}) is not None
-
-
 def timeline(connection: Connection, transaction_id: str) -> list[Event]:
     """Return every event of a transaction in the order in which they became durable; `at` in ms."""
     rows = _EVENTS.rows(connection, {"wanted": transaction_id})
