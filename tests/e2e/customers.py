@@ -159,6 +159,16 @@ class Customers:
         self.decided += 1
         return answer
 
+    async def place_and_wait(self, wish: dict[str, Any]) -> Answer:
+        """Place an order and repeat it until it is CONFIRMED or refused; return the last answer."""
+        end = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            answer = await self.place(wish, prefer="wait=10")
+            if answer.status >= 300 or answer.body["status"] == "CONFIRMED":
+                return answer
+            late = asyncio.get_running_loop().time() >= end
+            assert not late, f"not settled in {PATIENCE:.0f} s: {answer}"
+
     async def repeat(self, order_id: str) -> None:
         """Place an order again that is final: it is answered as before."""
         wish = self.wishes[order_id]
@@ -243,9 +253,7 @@ class Customers:
     async def _give_back(self) -> None:
         """Have a part of a payment refunded, once, however often it is asked for."""
         wish = self._wish(amount=20)
-        answer = await self.place(wish)
-        while answer.status < 300 and answer.body["status"] != "CONFIRMED":
-            answer = await self.insist("POST", "order", "/orders", wish, prefer="wait=5")
+        answer = await self.place_and_wait(wish)
         if answer.status >= 300:
             return
         transaction = await self.read("coordinator", f"/transactions/{answer.body['transactionId']}")
