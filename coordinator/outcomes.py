@@ -1,6 +1,7 @@
 """The coordinator's Kafka door: what participants report about the Confirms that were published."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -22,9 +23,11 @@ from shared.tcc.confirmations import Outcome, read_outcome
 
 TOPIC = "tcc-outcomes"
 
+logger = logging.getLogger(__name__)
 
-class UnknownTransaction(HandfastError):
-    """The outcome names a transaction that this coordinator never had."""
+
+class UnknownBranch(HandfastError):
+    """The outcome names a transaction or a branch that this coordinator never had."""
 
 
 class Outcomes:
@@ -61,18 +64,17 @@ class Outcomes:
         return verdicts
 
     async def _take_in(self, outcomes: list[tuple[int, Outcome]], verdicts: list[Exception | None]) -> None:
-        def work(connection: Connection) -> tuple[list[Transaction], frozenset[str]]:
+        def work(connection: Connection) -> tuple[list[Transaction], Mapping[str, Transaction]]:
             return self._apply(connection, [outcome for _, outcome in outcomes])
 
         try:
-            saved, unknown = await self._database.write(work)
+            saved, found = await self._database.write(work)
         except Stale as stale:
             for index, _ in outcomes:
                 verdicts[index] = stale
             return
         for index, outcome in outcomes:
-            if outcome.transaction_id in unknown:
-                verdicts[index] = UnknownTransaction(f"There is no transaction {outcome.transaction_id}.")
+            verdicts[index] = _verdict(outcome, found.get(outcome.transaction_id))
         now = self._clock.now()
         for transaction in saved:
             self._bell.ring(transaction.transaction_id)
@@ -81,7 +83,7 @@ class Outcomes:
 
     def _apply(
         self, connection: Connection, outcomes: Sequence[Outcome]
-    ) -> tuple[list[Transaction], frozenset[str]]:
+    ) -> tuple[list[Transaction], Mapping[str, Transaction]]:
         now = self._clock.now()
         found = log.read_many(connection, {outcome.transaction_id for outcome in outcomes})
         timelines: dict[str, Attempts] = {}
@@ -99,8 +101,7 @@ class Outcomes:
         for transaction_id, timeline in timelines.items():
             after, messages = self._driver.advanced(found[transaction_id], changed[transaction_id], timeline)
             changes.append(Change(after, messages, timeline.take()))
-        saved = log.save(connection, self._outbox, changes, now)
-        return saved, frozenset(one.transaction_id for one in outcomes) - found.keys()
+        return log.save(connection, self._outbox, changes, now), found
 
 
 def outcome_listener(outcomes: Outcomes, retry: Retry) -> Listener:
@@ -117,6 +118,21 @@ def outcome_listener(outcomes: Outcomes, retry: Retry) -> Listener:
 def _subject(record: Record) -> Subject:
     outcome = read_outcome(record)
     return Subject(outcome.branch_id, outcome.transaction_id)
+
+
+def _verdict(outcome: Outcome, transaction: Transaction | None) -> UnknownBranch | None:
+    """Return what is wrong with an outcome that fits nothing here; None where it fits."""
+    if transaction is None:
+        unknown = UnknownBranch(f"There is no transaction {outcome.transaction_id}.")
+    elif transaction.branches and transaction.branch(outcome.branch_id) is None:
+        unknown = UnknownBranch(f"Transaction {outcome.transaction_id} has no branch {outcome.branch_id}.")
+    else:
+        return None
+    if outcome.outcome == "dead-lettered":
+        # The participant keeps the letter of the Confirm that fitted nothing; one letter of it is enough.
+        logger.warning("A participant's dead letter fits nothing here: %s", unknown)
+        return None
+    return unknown
 
 
 def _fact(outcome: Outcome) -> Fact:
