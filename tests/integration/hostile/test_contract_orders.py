@@ -79,7 +79,14 @@ def test_a_repeat_is_200_with_the_order_as_it_is_now(shop: Programs) -> None:
     assert (repeated.status, repeated.json()["status"]) == (200, "CONFIRMED")
     # An equal body is equal however it is spelled.
     assert place(shop, "repeat", items=[{"productId": "p", "qty": 1}], productId=None, qty=None).status == 200
-    for other in ({"qty": 2}, {"paymentAmt": 6}, {"customerId": "guest"}, {"productId": "q"}, {"hold": {}}):
+    others: list[dict[str, Any]] = [
+        {"qty": 2},
+        {"paymentAmt": 6},
+        {"customerId": "guest"},
+        {"productId": "q"},
+        {"hold": {}},
+    ]
+    for other in others:
         assert place(shop, "repeat", **other).told == (422, "order-id-reused")
 
 
