@@ -33,6 +33,6 @@ def _declare(responses: dict[str, Any], method: str, *, with_parameters: bool) -
     if with_parameters:
         statuses.append(404)
     if method in _WITH_BODY:
-        statuses += [413, 415]
+        statuses += [408, 413, 415]
     for status, response in declared(*statuses).items():
         responses.setdefault(str(status), response)

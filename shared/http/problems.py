@@ -64,6 +64,7 @@ DESCRIPTIONS: Final = {
     403: "Not allowed",
     404: "Unknown",
     405: "No such method here",
+    408: "The body didn't arrive in time",
     409: "Refused",
     410: "Too late",
     412: "The precondition doesn't hold",
@@ -79,7 +80,7 @@ DESCRIPTIONS: Final = {
 def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses=` of a route for the problems that it may answer.
 
-    405, 422, 500 and 503 (and 413, 415 where a body may come, 404 where the path has parameters) are
+    405, 422, 500 and 503 (and 408, 413, 415 where a body may come, 404 where the path has parameters) are
     declared for every route without being named.
     """
     return {status: _problem_response(status) for status in statuses}
