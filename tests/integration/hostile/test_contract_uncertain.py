@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import pytest
 
+from shared.http import guard
 from tests.e2e.waiting import eventually
 from tests.integration.hostile.programs import Programs, running
+from tests.integration.hostile.wire import raw
 from tests.simulation.system import PROGRAMS
 
 ORDER: Final[dict[str, Any]] = {"customerId": "c", "productId": "p", "qty": 1, "paymentAmt": 5}
@@ -109,6 +111,18 @@ def test_new_orders_are_shed_first_and_before_anything_is_written(slow: Programs
         assert slow.send("DELETE", "order", "/order-reservations/b", headers=protocol).status == 204
         for program in PROGRAMS:
             assert slow.send("GET", program, "//livez").status == 200
+
+
+def test_a_body_that_does_not_come_gives_its_place_back(
+    slow: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.3)
+    head = b"POST /api/v1/orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n%b\r\n\r\n"
+    for framing in (b"Content-Length: 500", b"Transfer-Encoding: chunked"):
+        late = raw(slow.ports["order"], "POST", head % framing)
+        assert late.told == (408, "request-timeout")
+    refused = slow.send("POST", "order", "/orders", ORDER | {"productId": "unheard-of"})
+    assert refused.told == (422, "unknown-product")
 
 
 def test_readiness_tells_of_a_broker_that_is_away_and_liveness_does_not(slow: Programs) -> None:
