@@ -116,12 +116,12 @@ def dead_letter_routes(*, database: Database, outbox: Outbox, clock: Clock, new_
         place = decode_cursor(cursor, str)
         after = None if place is None else place[0]
 
-        def work(connection: Connection) -> list[DeadLetter]:
-            return page(connection, topic=topic, state=state, after=after, limit=limit + 1)
+        def work(connection: Connection) -> tuple[list[DeadLetter], bool]:
+            return page(connection, topic=topic, state=state, after=after, limit=limit)
 
-        letters = await database.read(work)
-        more = encode_cursor(letters[limit - 1].id) if len(letters) > limit else None
-        return json_answer(page_of([_view(letter) for letter in letters[:limit]], more))
+        letters, more = await database.read(work)
+        next_cursor = encode_cursor(letters[-1].id) if more else None
+        return json_answer(page_of([_view(letter) for letter in letters], next_cursor))
 
     @lean.get(
         "/{letter_id}",

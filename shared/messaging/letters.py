@@ -27,6 +27,7 @@ from shared.messaging.outbox import decode_headers, encode_headers
 LETTER_ID_HEADER: Final = "handfast-letter-id"
 ATTEMPTS_HEADER: Final = "handfast-attempts"
 REPLAYS_HEADER: Final = "handfast-replays"
+PAGE_BYTES: Final = 1024 * 1024
 OWN_HEADERS: Final = frozenset({LETTER_ID_HEADER, ATTEMPTS_HEADER, REPLAYS_HEADER})
 
 
@@ -206,16 +207,29 @@ def find(connection: Connection, letter_id: str, *, lock: bool = False) -> DeadL
 
 def page(
     connection: Connection, *, topic: str | None, state: LetterState | None, after: str | None, limit: int
-) -> list[DeadLetter]:
-    """Return up to `limit` letters in the order they were written, those after a letter's id."""
-    statement = select(LETTER).order_by(LETTER.c.id).limit(limit)
+) -> tuple[list[DeadLetter], bool]:
+    """Return letters in the order they were written, those after a letter's id, and whether more follow.
+
+    There are `limit` of them at most, and fewer where they are large: beyond the first, a page's records have
+    PAGE_BYTES at most.
+    """
+    statement = select(LETTER).order_by(LETTER.c.id).limit(limit + 1)
     if topic is not None:
         statement = statement.where(LETTER.c.topic == topic)
     if state is not None:
         statement = statement.where(LETTER.c.state == state.value)
     if after is not None:
         statement = statement.where(LETTER.c.id > after)
-    return [letter_of(row) for row in connection.execute(statement)]
+    letters: list[DeadLetter] = []
+    size = 0
+    rows = connection.execute(statement)
+    for row in rows:
+        size += len(row.key or b"") + len(row.value or b"") + len(row.headers)
+        if len(letters) == limit or (letters and size > PAGE_BYTES):
+            rows.close()
+            return letters, True
+        letters.append(letter_of(row))
+    return letters, False
 
 
 def waiting_replays(connection: Connection, before: Millis, most: int) -> list[DeadLetter]:

@@ -207,9 +207,10 @@ async def test_letters_are_listed_in_pages_by_topic_and_state() -> None:
             after: str | None = None,
             limit: int = 50,
         ) -> list[str]:
-            found = await w.database.read(
+            found, more = await w.database.read(
                 lambda connection: page(connection, topic=topic, state=state, after=after, limit=limit)
             )
+            assert more is (len(found) == limit)
             return [letter.id for letter in found]
 
         ids = [letter.id for letter in letters]
