@@ -173,6 +173,16 @@ def test_a_bad_record_that_comes_again_raises_its_letters_counters(
     eventually(lambda: len(topic.dead_records()) == topic.dead_before + 4, "each failure is published")
 
 
+def test_large_letters_make_short_pages(shop: Programs, kafka: EmbeddedBroker) -> None:
+    topic = Topic(shop, kafka, "stock")
+    topic.publish([(2, Bad("", b"%d" % number + b"x" * 500_000)) for number in range(6)])
+    eventually(lambda: topic.lag() == 0, "they are taken in")
+    page = shop.send("GET", "stock", "/dead-letters?limit=500")
+    assert len(page.body) < 2_000_000
+    assert page.json()["nextCursor"] is not None
+    assert len(topic.new_letters()) == 6
+
+
 def _check_letters(topic: Topic, bad: list[Bad]) -> None:
     """Each bad record has exactly one letter and one record on the dead letters' topic, both complete."""
 
