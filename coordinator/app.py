@@ -52,7 +52,6 @@ def create_app(
         registry=registry,
         policy=rules,
         clock=program.clock,
-        new_id=program.new_id,
         bell=program.bell,
         lease=round(settings.lease_seconds * 1000),
     )

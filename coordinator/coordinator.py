@@ -308,6 +308,7 @@ class Coordinator:
                 "invalid-request", "The initiator must be the participant of one of the branches.", 422
             )
         now = self._clock.now()
+        branch_ids = self._new_id()
         return Transaction(
             transaction_id=request.transaction_id or self._new_id(),
             mode=request.mode,
@@ -316,8 +317,8 @@ class Coordinator:
             deadline=now + request.timeout,
             initiator=request.initiator,
             branches=tuple(
-                Branch(self._new_id(), branch.participant, dict(branch.claim), branch.key)
-                for branch in request.branches
+                Branch(f"{branch_ids}-{number}", branch.participant, branch.claim, branch.key)
+                for number, branch in enumerate(request.branches, 1)
             ),
             body_hash=request.body_hash,
             created_at=now,

@@ -32,7 +32,6 @@ from coordinator.transaction import (
 from shared.bell import Bell
 from shared.clock import Clock
 from shared.database.port import Database
-from shared.identity import NewId
 from shared.messaging.broker import Message
 from shared.messaging.outbox import Outbox
 from shared.tcc.confirmations import confirm_message
@@ -59,7 +58,6 @@ class Driver:
         registry: Registry,
         policy: Policy,
         clock: Clock,
-        new_id: NewId,
         bell: Bell,
         source: str = "coordinator",
         lease: Millis = 5_000,
@@ -72,7 +70,6 @@ class Driver:
         self._registry = registry
         self._policy = policy
         self._clock = clock
-        self._new_id = new_id
         self._bell = bell
         self._source = source
         self._lease = lease
@@ -290,7 +287,6 @@ class Driver:
             transaction_id=transaction.transaction_id,
             reservation_id=branch.branch_id,
             decided_at=transaction.decided_at or now,
-            event_id=self._new_id(),
             source=self._source,
             traceparent=transaction.traceparent,
         )

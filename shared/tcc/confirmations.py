@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from shared.clock import Clock, Millis, from_iso, iso
 from shared.errors import HandfastError, Refused
-from shared.identity import Id, NewId
+from shared.identity import Id
 from shared.messaging.broker import Message, Record
 from shared.messaging.cloudevents import event_headers
 from shared.messaging.listener import Listener, Subject
@@ -77,15 +77,17 @@ def confirm_message(
     reservation_id: str,
     decided_at: Millis,
     source: str,
-    event_id: str,
     transaction_id: str | None = None,
     traceparent: str | None = None,
 ) -> Message:
-    """Return the message that confirms one reservation. transaction_id: None for a standalone one."""
+    """Return the message that confirms one reservation. transaction_id: None for a standalone one.
+
+    Its event id is the same whenever it is published again, so that every receiver can tell a repeat.
+    """
     value: dict[str, Any] = {} if transaction_id is None else {"transactionId": transaction_id}
     value |= {"reservationId": reservation_id, "decision": "confirm", "decidedAt": iso(decided_at)}
     headers = event_headers(
-        event_id=event_id,
+        event_id=f"{reservation_id}.confirm",
         source=source,
         event_type="handfast.confirm",
         at=decided_at,
@@ -101,7 +103,6 @@ def outcome_message(
     outcome: Literal["confirmed", "dead-lettered"],
     at: Millis,
     source: str,
-    event_id: str,
     reason: str | None = None,
     traceparent: str | None = None,
 ) -> Message:
@@ -110,7 +111,11 @@ def outcome_message(
     if reason is not None:
         value["reason"] = reason
     headers = event_headers(
-        event_id=event_id, source=source, event_type=f"handfast.{outcome}", at=at, traceparent=traceparent
+        event_id=f"{branch_id}.{outcome}" if outcome == "confirmed" else f"{branch_id}.{outcome}.{at}",
+        source=source,
+        event_type=f"handfast.{outcome}",
+        at=at,
+        traceparent=traceparent,
     )
     return Message(OUTCOMES, transaction_id.encode(), pydantic_core.to_json(value), headers)
 
@@ -134,10 +139,9 @@ def traceparent_of(record: Record) -> str | None:
 class Announcer:
     """Puts a participant's messages into the outbox of the transaction at hand. source: the program."""
 
-    def __init__(self, outbox: Outbox, clock: Clock, new_id: NewId, source: str) -> None:
+    def __init__(self, outbox: Outbox, clock: Clock, source: str) -> None:
         self._outbox = outbox
         self._clock = clock
-        self._new_id = new_id
         self._source = source
 
     def confirm(
@@ -151,7 +155,6 @@ class Announcer:
             transaction_id=held.transaction_id,
             decided_at=self._clock.now(),
             source=self._source,
-            event_id=self._new_id(),
             traceparent=traceparent,
         )
         self._outbox.add(connection, (message,))
@@ -183,7 +186,6 @@ class Announcer:
             reason=reason,
             at=self._clock.now(),
             source=self._source,
-            event_id=self._new_id(),
             traceparent=traceparent,
         )
         self._outbox.add(connection, (message,))

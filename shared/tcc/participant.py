@@ -83,7 +83,7 @@ class ParticipantHost(Generic[C]):
         self.database = database
         self.clock = clock
         self.new_id = new_id
-        self.announcer = Announcer(outbox, clock, new_id, source)
+        self.announcer = Announcer(outbox, clock, source)
         self._bell = bell
         self._alarms = alarms or Alarms()
         self.branches = Branches(

@@ -92,7 +92,6 @@ async def test_a_batch_leaves_nothing_and_comes_again(world: World) -> None:
         transaction_id="tx-1",
         decided_at=world.clock.now(),
         source="coordinator",
-        event_id="event",
     )
     record = Record(message.topic, 0, 0, 0, 0, message.key, message.value, message.headers)
     dying = confirmation_listener(

@@ -39,7 +39,6 @@ def record(
         transaction_id=transaction_id,
         decided_at=world.clock.now(),
         source="coordinator",
-        event_id="event",
         traceparent=TRACE,
     )
     return Record(message.topic, 0, offset, 0, 0, message.key, message.value, message.headers)

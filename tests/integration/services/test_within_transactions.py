@@ -50,7 +50,6 @@ async def test_a_confirm_over_kafka_sells_and_tells_the_coordinator(stock: Servi
         transaction_id="tx",
         decided_at=stock.clock.now(),
         source="coordinator",
-        event_id="event",
     )
     publisher = machine.broker.publisher()
     assert await publisher.publish([message, message]) == [None, None]

@@ -95,7 +95,6 @@ class World:
             registry=registry,
             policy=self.policy,
             clock=self.clock,
-            new_id=self.new_id,
             bell=self.bell,
         )
         self.coordinator = Coordinator(

@@ -33,7 +33,6 @@ def test_a_confirm_is_written_as_the_contract_says() -> None:
         transaction_id="tx",
         decided_at=AT,
         source="coordinator",
-        event_id="event",
         traceparent="00-trace",
     )
 
@@ -45,7 +44,7 @@ def test_a_confirm_is_written_as_the_contract_says() -> None:
         "decidedAt": "2026-11-21T09:30:00.250Z",
     }
     headers = dict(message.headers)
-    assert headers["ce_id"] == b"event"
+    assert headers["ce_id"] == b"branch.confirm"
     assert headers["ce_source"] == b"coordinator"
     assert headers["ce_type"] == b"handfast.confirm"
     assert headers["ce_time"] == b"2026-11-21T09:30:00.250Z"
@@ -55,9 +54,7 @@ def test_a_confirm_is_written_as_the_contract_says() -> None:
 
 
 def test_a_standalone_confirm_names_no_transaction() -> None:
-    message = confirm_message(
-        "toys", "key", reservation_id="branch", decided_at=AT, source="toy", event_id="event"
-    )
+    message = confirm_message("toys", "key", reservation_id="branch", decided_at=AT, source="toy")
 
     assert "transactionId" not in str(value_of(message))
     assert read_confirm(received(message)).transaction_id is None
@@ -72,7 +69,6 @@ def test_an_outcome_is_written_as_the_contract_says() -> None:
         reason="frozen",
         at=AT,
         source="stock",
-        event_id="event",
     )
 
     assert (message.topic, message.key) == ("tcc-outcomes", b"tx")
