@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,16 +55,20 @@ def generate(directory: Path, seed: int, days: int) -> Path:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> Report:
-    with tempfile.TemporaryDirectory(prefix="handfast-year-") as scratch:
-        console.print("generating a year of the shop (some ten seconds)")
-        plan = Plan.of(*read_orders(generate(Path(scratch), arguments.seed, YEAR), arguments.orders))
-        refused = len(plan.orders) - sum(outcome.confirmed for outcome in plan.outcomes)
-        console.print(
-            f"{len(plan.orders):,} orders, {len(plan.accounts):,} customers with an account, "
-            f"{len(plan.names)} products; {refused:,} orders must be refused"
-        )
-        with own_stack() as stack, _progress(console, len(plan.orders)) as advance:
-            return asyncio.run(run_shop(plan, Urls.of(stack.settings), arguments.in_flight, advance))
+    """Run it, and leave the stack's data and logs behind where something is wrong."""
+    scratch = Path(tempfile.mkdtemp(prefix="handfast-year-"))
+    console.print(f"generating a year of the shop (some ten seconds) in {scratch}")
+    plan = Plan.of(*read_orders(generate(scratch, arguments.seed, YEAR), arguments.orders))
+    refused = len(plan.orders) - sum(outcome.confirmed for outcome in plan.outcomes)
+    console.print(
+        f"{len(plan.orders):,} orders, {len(plan.accounts):,} customers with an account, "
+        f"{len(plan.names)} products; {refused:,} orders must be refused"
+    )
+    with own_stack(data_dir=scratch / "data") as stack, _progress(console, len(plan.orders)) as advance:
+        report = asyncio.run(run_shop(plan, Urls.of(stack.settings), arguments.in_flight, advance))
+    if not report.violations:
+        shutil.rmtree(scratch)
+    return report
 
 
 @contextmanager
