@@ -56,6 +56,9 @@ _LEASE: Final = Prepared(
     .where(TRANSACTION.c.id == bindparam("wanted"), TRANSACTION.c.due_at == bindparam("read_due"))
     .values(due_at=bindparam("until"))
 )
+_STATES: Final = {state.value: state for state in State}
+_BRANCH_STATES: Final = {state.value: state for state in BranchState}
+_MODES: Final = {mode.value: mode for mode in Mode}
 _Row: Final = namedtuple("_Row", TRANSACTION.c.keys())  # type: ignore[misc]
 
 
@@ -102,9 +105,9 @@ def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now:
     for change in changes:
         read_version = change.transaction.version
         next_one = change.transaction._replace(version=read_version + 1, updated_at=now)
-        row = _row(next_one, change.due_at)
-        parameters: dict[str, Any] = {f"new_{name}": row[name] for name in _CHANGING}
-        parameters |= {"wanted": next_one.transaction_id, "read_version": read_version}
+        parameters = {f"new_{name}": value for name, value in _changing(next_one, change.due_at).items()}
+        parameters["wanted"] = next_one.transaction_id
+        parameters["read_version"] = read_version
         if _REPLACE.run(connection, parameters) != 1:
             raise Stale(f"Transaction {next_one.transaction_id} was changed by somebody else meanwhile.")
         saved.append(next_one)
@@ -163,33 +166,40 @@ def _add_events(connection: Connection, changes: Sequence[Change]) -> None:
 def _row(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
     return {
         "id": one.transaction_id,
-        "state": one.state.value,
         "mode": one.mode.value,
         "initiator": one.initiator,
         "timeout": one.timeout,
         "deadline": one.deadline,
-        "branches": pydantic_core.to_json([branch._asdict() for branch in one.branches]).decode(),
         "body_hash": one.body_hash,
+        "traceparent": one.traceparent,
+        "created_at": one.created_at,
+        **_changing(one, due_at),
+    }
+
+
+def _changing(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
+    return {
+        "state": one.state.value,
+        # Each branch as the array of its fields, in their order: names would double what is written.
+        "branches": pydantic_core.to_json(one.branches).decode(),
         "reason": one.reason,
         "attention": one.attention,
         "version": one.version,
         "due_at": due_at if due_at is not None else wake_at(one),
         "decided_at": one.decided_at,
-        "traceparent": one.traceparent,
-        "created_at": one.created_at,
         "updated_at": one.updated_at,
     }
 
 
 def _transaction(row: Any) -> Transaction:
     branches = tuple(
-        Branch(**{**document, "state": BranchState(document["state"])})
-        for document in pydantic_core.from_json(row.branches)
+        Branch._make([*fields[:4], _BRANCH_STATES[fields[4]], *fields[5:]])
+        for fields in pydantic_core.from_json(row.branches)
     )
     return Transaction(
         transaction_id=row.id,
-        mode=Mode(row.mode),
-        state=State(row.state),
+        mode=_MODES[row.mode],
+        state=_STATES[row.state],
         timeout=row.timeout,
         deadline=row.deadline,
         initiator=row.initiator,

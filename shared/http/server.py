@@ -1,6 +1,7 @@
 """The server: uvicorn on httptools, without an access log, stopped within a few seconds of SIGTERM."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -14,6 +15,8 @@ from shared.telemetry import configure_logging
 
 KEEP_ALIVE_SECONDS: Final = 75
 STOP_SECONDS: Final = 3
+GARBAGE_THRESHOLD: Final = 20_000
+"""New objects that may gather before the collector looks for cycles among them (Python's own: 700)."""
 
 
 async def serve(app: FastAPI, host: str, port: int) -> bool:
@@ -46,8 +49,20 @@ async def serve(app: FastAPI, host: str, port: int) -> bool:
 def run_program(program: str, settings: Settings, create: Callable[[], FastAPI]) -> None:
     """Run a program (a key of `PORTS`) on its port until it is told to stop; exit 1 where it can't start."""
     configure_logging(settings, program)
-    if not asyncio.run(serve(create(), settings.host, settings.port(program))):
+    app = create()
+    _settle_garbage()
+    if not asyncio.run(serve(app, settings.host, settings.port(program))):
         sys.exit(1)
+
+
+def _settle_garbage() -> None:
+    """Keep the collector from walking, again and again, over what start-up made and nobody will drop.
+
+    Measured on a whole order: 5 to 8 % less CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 class _Server(uvicorn.Server):
