@@ -48,7 +48,12 @@ class KafkaBroker:
 
     def subscription(self, group: str, topics: Sequence[str]) -> KafkaSubscription:
         return KafkaSubscription(
-            self._bootstrap, group, topics, client_id=self._client_id, membership=self._membership
+            self._bootstrap,
+            group,
+            topics,
+            client_id=self._client_id,
+            membership=self._membership,
+            partition_counts=self._topics.partition_counts,
         )
 
     async def ensure_topics(self, topics: Mapping[str, int]) -> frozenset[str]:

@@ -7,6 +7,7 @@ under one here; a member that stays silent for long is given up and a new one jo
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,10 @@ COMMIT_SECONDS: Final = 3.0
 CLOSE_SECONDS: Final = 2.0
 SILENCE_SECONDS: Final = 3.0
 """After so long without any answer to a fetch the broker counts as out of reach."""
+TOPICS_SECONDS: Final = 0.1
+"""So often who wants to join looks whether the topics are there."""
+LOOK_SECONDS: Final = 1.0
+"""So often a member looks which topics there are."""
 REJOIN_SECONDS: Final = 30.0
 """After so long a silence a new member is made."""
 
@@ -45,16 +50,27 @@ class Membership:
 
 
 class KafkaSubscription:
-    """A Subscription. Records come as they were stored: bytes, undecoded."""
+    """A Subscription. Records come as they were stored: bytes, undecoded.
+
+    partition_counts: asks the cluster which topics there are.
+    """
 
     def __init__(
-        self, bootstrap: str, group: str, topics: Sequence[str], *, client_id: str, membership: Membership
+        self,
+        bootstrap: str,
+        group: str,
+        topics: Sequence[str],
+        *,
+        client_id: str,
+        membership: Membership,
+        partition_counts: Callable[[], Awaitable[Mapping[str, int]]],
     ) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._topics = tuple(topics)
         self._client_id = client_id
         self._membership = membership
+        self._partition_counts = partition_counts
         self._listeners: list[Callable[[frozenset[TopicPartition]], None]] = []
         self._joining: asyncio.Task[aiokafka.AIOKafkaConsumer] | None = None
         self._polled: Any = None
@@ -133,18 +149,24 @@ class KafkaSubscription:
 
     async def _join(self) -> aiokafka.AIOKafkaConsumer:
         membership = self._membership
+        async with asyncio.timeout(membership.join_seconds):
+            await self._until_topics()
         consumer = aiokafka.AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             client_id=self._client_id,
             group_id=self._group,
             enable_auto_commit=False,
+            metadata_max_age_ms=round(LOOK_SECONDS * 1000),
             auto_offset_reset="earliest",
             fetch_max_wait_ms=membership.fetch_wait_ms,
             session_timeout_ms=round(membership.session_seconds * 1000),
             heartbeat_interval_ms=round(membership.heartbeat_seconds * 1000),
             request_timeout_ms=round(membership.request_seconds * 1000),
         )
-        consumer.subscribe(self._topics, listener=_Rebalance(self._tell_revoked))
+        # By pattern, because asking for a topic by name has many a broker create it, with a number of
+        # partitions of its own choosing; what isn't there yet joins in once it is seen.
+        pattern = "|".join(re.escape(topic) for topic in self._topics)
+        consumer.subscribe(pattern=f"^({pattern})$", listener=_Rebalance(self._tell_revoked))
         try:
             async with asyncio.timeout(membership.join_seconds):
                 await consumer.start()
@@ -153,6 +175,12 @@ class KafkaSubscription:
             raise
         self._heard_at = asyncio.get_running_loop().time()
         return consumer
+
+    async def _until_topics(self) -> None:
+        """Wait until the topics are there: whoever joins before has to join once more to get them."""
+        while missing := set(self._topics) - (await self._partition_counts()).keys():
+            log.debug("Group %s waits for topics: %s.", self._group, ", ".join(sorted(missing)))
+            await asyncio.sleep(TOPICS_SECONDS)
 
     async def _member(self, wait: float) -> aiokafka.AIOKafkaConsumer:
         """Return the member, waiting for it to join; raise Unreachable where it hasn't within `wait`."""
@@ -166,7 +194,7 @@ class KafkaSubscription:
             raise Unreachable(f"The consumer is joining its group {self._group}.")
         try:
             return joining.result()
-        except (KafkaError, OSError, TimeoutError) as error:
+        except (Unreachable, KafkaError, OSError, TimeoutError) as error:
             self._joining = None
             raise Unreachable(f"The consumer could not join its group {self._group}: {error!r}") from error
 
