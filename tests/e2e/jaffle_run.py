@@ -174,13 +174,14 @@ class Shop:
     async def _until_let_go(self, order: Order) -> None:
         """Wait until a refused order holds nothing any more."""
         pause = 0.005
-        async with asyncio.timeout(ANSWER_SECONDS):
-            while True:
-                found = await self._get(f"{self._urls.order}/api/v1/orders/{order.order_id}")
-                if found["status"] in ("CONFIRMED", "CANCELLED"):
-                    return
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 0.2)
+        give_up = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < give_up:
+            found = await self._get(f"{self._urls.order}/api/v1/orders/{order.order_id}")
+            if found["status"] in ("CONFIRMED", "CANCELLED"):
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.2)
+        raise RuntimeError(f"order {order.order_id} was refused, and is {found['status']} for long: {found}")
 
     async def _until_settled(self) -> None:
         async with asyncio.timeout(SETTLE_SECONDS):
@@ -267,15 +268,25 @@ class Shop:
             self._wrong(f"{what} was to end as {expected}, and is {seen}")
 
     async def _put(self, url: str, body: dict[str, Any]) -> None:
-        async with self._session.put(url, json=body) as answer:
-            if answer.status != 201:
-                raise RuntimeError(f"{url} answered {answer.status}: {await answer.text()}")
+        await self._ask("PUT", url, (200, 201), body)
 
     async def _get(self, url: str) -> Any:
-        async with self._session.get(url) as answer:
-            if answer.status != 200:
-                raise RuntimeError(f"{url} answered {answer.status}: {await answer.text()}")
-            return await answer.json()
+        return await self._ask("GET", url, (200,))
+
+    async def _ask(self, method: str, url: str, expected: tuple[int, ...], body: Any = None) -> Any:
+        """Send a request until it is answered: each of them may be repeated."""
+        give_up = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < give_up:
+            try:
+                async with self._session.request(method, url, json=body) as answer:
+                    if answer.status in expected:
+                        return await answer.json()
+                    if answer.status < 500:
+                        raise RuntimeError(f"{url} answered {answer.status}: {await answer.text()}")
+            except (aiohttp.ClientConnectionError, TimeoutError):
+                self.report.repeats += 1
+            await asyncio.sleep(0.2)
+        raise RuntimeError(f"{url} was not answered within {ANSWER_SECONDS:g} s")
 
     async def _list(self, url: str) -> AsyncIterator[dict[str, Any]]:
         page = await self._get(f"{url}?limit=500")
