@@ -100,9 +100,10 @@ def configure_logging(settings: Settings, program: str, stream: TextIO | None = 
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.log_level)
-    # These tell every connection attempt; while a broker is away that is a flood without news.
-    for chatty in ("aiokafka", "kafka", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    # It tells every connection attempt as an error; while a broker is away that is a flood without news,
+    # for the relay, the consumer and the topic keeper say it once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(max(logging.WARNING, root.level))
 
 
 class _JsonFormatter(logging.Formatter):
