@@ -14,11 +14,12 @@ import pydantic_core
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
 from coordinator.participants import Participant, Registry
-from coordinator.transaction import Answered, Branch, Call, Millis, Phase, Sort, Transaction
-from shared.clock import Clock, iso
+from coordinator.transaction import Answered, Branch, Call, Transaction
+from shared.clock import Clock, Millis, iso
 from shared.errors import Unreachable
 from shared.http.caller import Caller, Reply
 from shared.tcc import protocol
+from shared.tcc.protocol import Phase, Sort
 
 BURST: Final = 10.0
 """How long, in seconds, a coroutine keeps trying before it leaves the rest to the log."""
@@ -147,7 +148,7 @@ class ParticipantCaller:
         )
 
     def _answered(self, call: Call, reply: Reply) -> Answered:
-        sort = Sort(protocol.sort_answer(reply.status).value)
+        sort = protocol.sort_answer(reply.status)
         branch_id = call.branch.branch_id
         if sort is Sort.DONE:
             return Answered(call.phase, branch_id, sort)

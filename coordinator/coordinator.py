@@ -20,7 +20,6 @@ from coordinator.transaction import (
     UNKNOWN_TRANSACTION,
     Branch,
     BranchState,
-    Millis,
     Mode,
     State,
     Transaction,
@@ -30,7 +29,7 @@ from coordinator.transaction import (
     waits_for_others,
 )
 from shared.bell import Bell
-from shared.clock import Clock, iso
+from shared.clock import Clock, Millis, iso
 from shared.database.port import Database
 from shared.errors import NotFound, Refused
 from shared.identity import NewId

@@ -19,10 +19,7 @@ from coordinator.transaction import (
     Branch,
     Call,
     Fact,
-    Millis,
-    Phase,
     Policy,
-    Sort,
     State,
     Transaction,
     advance,
@@ -30,11 +27,12 @@ from coordinator.transaction import (
     learn,
 )
 from shared.bell import Bell
-from shared.clock import Clock
+from shared.clock import Clock, Millis
 from shared.database.port import Database
 from shared.messaging.broker import Message
 from shared.messaging.outbox import Outbox
 from shared.tcc.confirmations import confirm_message
+from shared.tcc.protocol import Phase, Sort
 
 logger = logging.getLogger(__name__)
 

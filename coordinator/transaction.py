@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-Millis = int
+from shared.clock import Millis
+from shared.tcc.protocol import Phase, Sort
 
 
 class State(StrEnum):
@@ -45,12 +46,6 @@ class BranchState(StrEnum):
 class Mode(StrEnum):
     AUTO = "auto"
     MANUAL = "manual"
-
-
-class Phase(StrEnum):
-    TRY = "try"
-    CONFIRM = "confirm"
-    CANCEL = "cancel"
 
 
 UNDECIDED: Final = frozenset({State.TRYING, State.TRIED})
@@ -155,12 +150,6 @@ class Call:
 
     phase: Phase
     branch: Branch
-
-
-class Sort(StrEnum):
-    DONE = "done"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,8 @@ import aiohttp
 from yarl import URL
 
 from shared.errors import Unreachable
-from shared.http.caller import Reply
+from shared.http.caller import MAX_REPLY_BYTES, Reply
 from shared.telemetry import current_traceparent
-
-MAX_REPLY_BYTES: Final = 1024 * 1024
 
 # Below what servers keep an idle connection (uvicorn as we run it: 75 s), so that a request hardly ever meets
 # a connection that is just being closed.

@@ -11,8 +11,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from shared.errors import Unreachable
-from shared.http.aiohttp_caller import MAX_REPLY_BYTES
-from shared.http.caller import Reply
+from shared.http.caller import MAX_REPLY_BYTES, Reply
 from shared.telemetry import current_traceparent
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pydantic_core
+
+MAX_REPLY_BYTES: Final = 1024 * 1024
+"""The largest body of an answer that a caller takes unless it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,8 @@ from coordinator.transaction import (
     DeadLettered,
     Fact,
     Mode,
-    Phase,
     Policy,
     Settled,
-    Sort,
     State,
     Transaction,
     add_branch,
@@ -28,6 +26,7 @@ from coordinator.transaction import (
     learn,
     wake_at,
 )
+from shared.tcc.protocol import Phase, Sort
 
 NOW = 1_000_000
 KAFKA = Policy(published=frozenset({"order", "stock", "payment"}))
