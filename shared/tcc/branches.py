@@ -22,6 +22,7 @@ from shared.tcc.protocol import VERDICTS, Phase, State, Verdict
 from shared.tcc.refusals import (
     check_expiry,
     check_owner,
+    contradiction,
     encode_refusal,
     gone,
     under_way,
@@ -304,17 +305,7 @@ class Branches(Generic[C]):
         return Step(Answer(Verdict.UNDO, moved), to_do=True, look_first=True)
 
     def _conflict(self, _connection: Connection, command: Command[C], held: Fence, _now: Millis) -> Step:
-        if command.phase is Phase.CONFIRM:
-            raise Conflict(
-                "reservation-cancelled",
-                f"Reservation {held.id} is cancelled; it can't be confirmed any more.",
-            )
-        detail = f"Reservation {held.id} is {held.state.lower()}; it can't be cancelled any more."
-        slug = f"reservation-{held.state.lower()}"
-        if held.transaction_id is None:
-            # Its owner changed his mind too late, which breaks no protocol.
-            raise Refused(slug, detail)
-        raise Conflict(slug, detail)
+        raise contradiction(held, command.phase)
 
 
 def context_of(held: Fence, now: Millis) -> Context:
