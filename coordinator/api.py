@@ -46,6 +46,11 @@ class BranchBody(Body):
     key: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
         None, description="Kafka key of the Confirm; left out: the branch id."
     )
+    branch_id: Id | None = Field(
+        None,
+        description="Only for the initiator's own branch: the id of a reservation that it holds already for "
+        "this transactionId. Such a branch counts as tried. Left out: the coordinator tries the branch.",
+    )
 
 
 class TransactionBody(Body):
@@ -310,7 +315,7 @@ def _request(body: TransactionBody, default_timeout: Millis) -> TransactionReque
 
 
 def _branch(body: BranchBody) -> BranchRequest:
-    return BranchRequest(body.participant, body.claim, body.key)
+    return BranchRequest(body.participant, body.claim, body.key, body.branch_id)
 
 
 def _hash(body: TransactionBody) -> str:

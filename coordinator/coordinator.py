@@ -42,11 +42,15 @@ LONGEST_WAIT: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class BranchRequest:
-    """A branch as asked for. key: of its Confirm over Kafka; None: its branch id."""
+    """A branch as asked for. key: of its Confirm over Kafka; None: its branch id.
+
+    branch_id: of a reservation that the initiator holds already; None: it is to be tried.
+    """
 
     participant: str
     claim: Mapping[str, Any]
     key: str | None = None
+    branch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class Coordinator:
         Returns the transaction, the branch as it stands, and whether this call opened it.
         """
         self._registry.find(request.participant)
+        if request.branch_id is not None:
+            raise Refused("invalid-request", "Leave branchId out: a branch that is added is tried.", 422)
         branch = Branch(self._new_id(), request.participant, dict(request.claim), request.key)
         joined: Branch | None = None
 
@@ -306,6 +312,10 @@ class Coordinator:
             raise Refused(
                 "invalid-request", "The initiator must be the participant of one of the branches.", 422
             )
+        held = [branch.participant for branch in request.branches if branch.branch_id is not None]
+        if any(name != request.initiator for name in held):
+            detail = "Only the initiator may name a branchId, that of its own branch; leave out the others."
+            raise Refused("invalid-request", detail, 422)
         now = self._clock.now()
         branch_ids = self._new_id()
         return Transaction(
@@ -316,8 +326,7 @@ class Coordinator:
             deadline=now + request.timeout,
             initiator=request.initiator,
             branches=tuple(
-                Branch(f"{branch_ids}-{number}", branch.participant, branch.claim, branch.key)
-                for number, branch in enumerate(request.branches, 1)
+                _branch(branch, f"{branch_ids}-{number}") for number, branch in enumerate(request.branches, 1)
             ),
             body_hash=request.body_hash,
             created_at=now,
@@ -366,6 +375,14 @@ def _joinable(transaction: Transaction, wanted: Branch) -> Branch | None:
         detail = "Another branch has not answered yet. Add this one once the transaction is TRIED."
         raise Refused("transaction-not-tried", detail)
     return None
+
+
+def _branch(request: BranchRequest, branch_id: str) -> Branch:
+    """Return a branch to begin with: to be tried under that id, or held already under its own."""
+    branch = Branch(branch_id, request.participant, request.claim, request.key)
+    if request.branch_id is None:
+        return branch
+    return branch._replace(branch_id=request.branch_id, state=BranchState.TRIED)
 
 
 def _must_be_manual(transaction: Transaction) -> None:

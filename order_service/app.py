@@ -8,7 +8,7 @@ from order_service.api import ORDERS_PATH, order_routes
 from order_service.coordinator_client import CoordinatorClient
 from order_service.front_door import FrontDoor
 from order_service.holds import Holds
-from order_service.participant import order
+from order_service.participant import OrderClaim, order, try_of
 from order_service.patience import Patience
 from order_service.progress import Progress
 from order_service.settings import OrderSettings
@@ -20,6 +20,7 @@ from shared.http.server import run_program
 from shared.identity import NewId
 from shared.messaging.broker import Broker
 from shared.program import Program
+from shared.tcc.participant import ParticipantHost
 from shared.tcc.service import host_participant, participant_routes
 
 
@@ -49,7 +50,7 @@ def create_app(
         title="Handfast order service",
         description="The customers' front door: orders are placed, held, paid for and called off here. An "
         "order that is CONFIRMED or CANCELLED is so at every participant.",
-        routers=[_front_door(program, settings), *participant_routes(program, host)],
+        routers=[_front_door(program, settings, host), *participant_routes(program, host)],
         sheds=[("POST", ORDERS_PATH)],
     )
 
@@ -60,7 +61,7 @@ def main() -> None:
     run_program("order", settings, lambda: create_app(settings))
 
 
-def _front_door(program: Program, settings: OrderSettings) -> APIRouter:
+def _front_door(program: Program, settings: OrderSettings, host: ParticipantHost[OrderClaim]) -> APIRouter:
     """Wire up what customers use, and add the sweeper of orders to the program's loops."""
     coordinator = CoordinatorClient(program.caller, settings.url("coordinator"))
     patience = Patience(call_seconds=settings.order_call_seconds, randomness=program.randomness)
@@ -71,6 +72,7 @@ def _front_door(program: Program, settings: OrderSettings) -> APIRouter:
         coordinator=coordinator,
         patience=patience,
         progress=progress,
+        hold=lambda connection, placed: host.hold(connection, try_of(placed)),
         clock=program.clock,
         new_id=program.new_id,
         bell=program.bell,

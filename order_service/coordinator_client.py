@@ -25,11 +25,15 @@ _JSON: Final = {"content-type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A participant's part in a transaction that is to begin. key: of the Confirm on Kafka."""
+    """A participant's part in a transaction that is to begin. key: of the Confirm on Kafka.
+
+    branch_id: of our own reservation, which is held already; None: the participant is to be tried.
+    """
 
     participant: str
     claim: Mapping[str, Any]
     key: str | None = None
+    branch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,8 @@ def _branch(branch: Branch) -> dict[str, Any]:
     document: dict[str, Any] = {"participant": branch.participant, "claim": branch.claim}
     if branch.key is not None:
         document["key"] = branch.key
+    if branch.branch_id is not None:
+        document["branchId"] = branch.branch_id
     return document
 
 

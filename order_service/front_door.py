@@ -1,6 +1,7 @@
 """The front door: how a customer's order is taken.
 
-    1. the order is written down: PENDING, with a transaction id of the service's own choosing
+    1. the order is written down: PENDING, with a transaction id of the service's own choosing, and held: in
+       the same commit the order participant reserves its own branch, which so needs no Try
     2. the coordinator is asked for that transaction; it joins a repeat to what it has under the id
     3. the order moves along: CONFIRMING, HELD, or CANCELLING with what the customer is told
 
@@ -10,7 +11,7 @@ participant finds it by the transaction id, and the sweeper asks what became of 
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from order_service.domain import (
     refusal_of,
 )
 from order_service.orders import Order
+from order_service.participant import own_branch_id
 from order_service.patience import Patience
 from order_service.progress import Progress
 from shared.bell import Bell
@@ -58,9 +60,13 @@ class Placed:
         return refusal_of_order(self.order)
 
 
+Hold = Callable[[Connection, Order], object]
+
+
 class FrontDoor:
-    """Takes orders. patience_seconds: how long an answer waits for an outcome that is not certain;
-    grace_ms: how long after that the sweeper leaves an order alone."""
+    """Takes orders. hold: reserves an order's own branch, in the transaction that writes it down;
+    patience_seconds: how long an answer waits for an outcome that is not certain; grace_ms: how long after
+    that the sweeper leaves an order alone."""
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class FrontDoor:
         coordinator: CoordinatorClient,
         patience: Patience,
         progress: Progress,
+        hold: Hold,
         clock: Clock,
         new_id: NewId,
         bell: Bell,
@@ -79,6 +86,7 @@ class FrontDoor:
         self._coordinator = coordinator
         self._patience = patience
         self._progress = progress
+        self._hold = hold
         self._clock = clock
         self._new_id = new_id
         self._bell = bell
@@ -125,10 +133,7 @@ class FrontDoor:
     async def _write_down(self, draft: Draft, order_id: str | None, intent: Intent | None) -> Placed:
         """Insert the order in one write; where its id or its key is known, find what they stand for."""
         order = self._new(draft, order_id)
-        if intent is None:
-            known = await self._database.write(lambda connection: orders.add(connection, order))
-        else:
-            known = await self._database.write(lambda connection: _add_once(connection, order, intent))
+        known = await self._database.write(lambda connection: self._add(connection, order, intent))
         if known is None:
             return Placed(order, True)
         if known.body_hash != order.body_hash:
@@ -138,6 +143,18 @@ class FrontDoor:
                 422,
             )
         return Placed(known, False)
+
+    def _add(self, connection: Connection, order: Order, intent: Intent | None) -> Order | None:
+        """Write an order down and hold it, once; return what its id or its key stands for already."""
+        first = None if intent is None else claim(connection, intent, order.created_at, order.order_id)
+        if first is not None:
+            known = orders.find(connection, first)
+            assert known is not None, f"a key stands for order {first}, which is not here"
+            return known
+        known = orders.add(connection, order)
+        if known is None:
+            self._hold(connection, order)
+        return known
 
     async def _ask(self, order: Order) -> Order:
         """Ask the coordinator until its answer is certain or patience ends; repeats join."""
@@ -198,7 +215,8 @@ class FrontDoor:
 
 def branches(order: Order) -> list[Branch]:
     """Return the branches of an order's transaction: the payment of a hold is added when it is paid for."""
-    placing = [Branch("order", {"orderId": order.order_id}, order.order_id), _stock(order)]
+    own = Branch("order", {"orderId": order.order_id}, order.order_id, own_branch_id(order.transaction_id))
+    placing = [own, _stock(order)]
     return placing if order.hold_seconds is not None else [*placing, payment(order)]
 
 
@@ -236,13 +254,3 @@ def _stock(order: Order) -> Branch:
 
 def _item(line: Line) -> dict[str, Any]:
     return {"productId": line.product_id, "qty": line.qty}
-
-
-def _add_once(connection: Connection, order: Order, intent: Intent) -> Order | None:
-    """Write an order down under an idempotency key; return what the key or the order id stands for."""
-    first = claim(connection, intent, order.created_at, order.order_id)
-    if first is None:
-        return orders.add(connection, order)
-    known = orders.find(connection, first)
-    assert known is not None, f"the key {intent.key!r} stands for order {first}, which is not here"
-    return known

@@ -10,16 +10,35 @@ from sqlalchemy import Connection
 
 from order_service import domain, orders
 from order_service.domain import Status
+from order_service.orders import Order
 from shared.errors import Conflict, Refused
 from shared.http.model import Body
 from shared.identity import Id
-from shared.tcc.participant import Context, Participant
+from shared.tcc.participant import Command, Context, Participant
+from shared.tcc.protocol import Phase
 
 
 class OrderClaim(Body):
     """Which order is to be placed."""
 
     order_id: Id
+
+
+def own_branch_id(transaction_id: str) -> str:
+    """Return the id of the reservation that the front door makes when it writes an order down."""
+    return f"{transaction_id}-order"
+
+
+def try_of(order: Order) -> Command[OrderClaim]:
+    """Return the Try by which the front door holds an order in the commit that writes it down."""
+    expires_at = order.due_at if order.expires_at is None else order.expires_at
+    return Command(
+        phase=Phase.TRY,
+        branch_id=own_branch_id(order.transaction_id),
+        transaction_id=order.transaction_id,
+        claim=OrderClaim(order_id=order.order_id),
+        expires_at=expires_at,
+    )
 
 
 def draft(connection: Connection, claim: OrderClaim, context: Context) -> None:

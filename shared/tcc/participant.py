@@ -125,6 +125,18 @@ class ParticipantHost(Generic[C]):
             return list(await asyncio.gather(*map(self._finish, traced, steps)))
         return [await self._finish(command, step) for command, step in zip(traced, steps, strict=True)]
 
+    def hold(self, connection: Connection, command: Command[C]) -> Fence:
+        """Do a Try inside a local transaction of the caller's own; raise what handle would raise.
+
+        For an initiator, which may hold its own branch in the commit with which it begins. Not for a
+        participant with an external effect, whose Try takes more than one transaction.
+        """
+        assert self._intents is None, f"{self.participant.name} has an external effect"
+        answer = self.branches.take(connection, command).answer
+        if answer.state is State.CANCELLED:
+            raise refusal_of(answer.fence)
+        return answer.fence
+
     async def request_confirm(self, branch_id: str) -> Answer:
         """Decide the Confirm of a standalone reservation, which then travels over Kafka.
 

@@ -135,3 +135,20 @@ def test_every_program_stopped_and_started_again_finishes_what_was_accepted() ->
         await until_status(one, "o", "CONFIRMED")
 
     virtually(story)
+
+
+def test_an_order_whose_transaction_never_began_is_cancelled_and_its_own_hold_with_it() -> None:
+    async def story(one: System) -> None:
+        await one.stop("coordinator")
+        placed = await one.call("POST", "order", "/orders", order("o"))
+        assert (placed.status, placed.json()["status"]) == (202, "PENDING")
+        held = await one.read("order", "/order-reservations")
+        assert [(item["transactionId"], item["state"]) for item in held["items"]] == [
+            (placed.json()["transactionId"], "TRIED")
+        ]
+        await one.start("coordinator")
+        await until_status(one, "o", "CANCELLED")
+        own = f"/order-reservations/{held['items'][0]['id']}"
+        await until(one, "order", own, lambda shown: shown["state"] == "CANCELLED")
+
+    virtually(story)

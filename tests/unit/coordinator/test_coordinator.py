@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import pydantic_core
 import pytest
 
 from coordinator import log
-from coordinator.coordinator import BranchRequest
+from coordinator.coordinator import BranchRequest, TransactionRequest
 from coordinator.log import Change, Stale
 from coordinator.transaction import (
     EXPIRED,
@@ -20,6 +21,7 @@ from coordinator.transaction import (
 )
 from shared.errors import Refused
 from shared.http.caller import Reply
+from shared.tcc.protocol import BRANCH_ID
 from tests.simulation.loop import run_virtually
 from tests.unit.coordinator.world import LOST, World, outcome_record, problem, world
 
@@ -322,5 +324,65 @@ def test_retry_drives_at_once_what_was_backing_off() -> None:
         one.caller.script("DELETE", "stock", Reply(204))
         await one.coordinator.retry("t")
         assert (await final(one, "t", 1)).state is State.CANCELLED
+
+    virtually(story)
+
+
+def held_by_the_initiator(body_hash: str = "same", holder: str = "order") -> TransactionRequest:
+    return TransactionRequest(
+        transaction_id="t",
+        mode=Mode.AUTO,
+        timeout=10_000,
+        initiator="order",
+        branches=[
+            BranchRequest(name, {"of": name}, branch_id="t-held" if name == holder else None)
+            for name in ("order", "stock", "payment")
+        ],
+        body_hash=body_hash,
+    )
+
+
+def test_a_branch_that_the_initiator_holds_already_is_not_tried_and_settles_last() -> None:
+    async def story(one: World) -> None:
+        transaction, _ = await one.coordinator.begin(held_by_the_initiator())
+        assert transaction.state is State.CONFIRMING
+        assert sorted(one.caller.calls) == [("POST", "payment"), ("POST", "stock")]
+        await one.acknowledge(await one.published())
+        [last] = await one.published()
+        assert pydantic_core.from_json(last.value or b"")["reservationId"] == "t-held"
+        await one.acknowledge([last])
+        assert (await one.coordinator.show("t")).state is State.CONFIRMED
+
+    virtually(story)
+
+
+def test_a_branch_that_the_initiator_holds_already_is_cancelled_with_the_others() -> None:
+    async def story(one: World) -> None:
+        one.caller.script("POST", "stock", problem("insufficient-stock"))
+        await one.coordinator.begin(held_by_the_initiator())
+        assert (await final(one, "t")).state is State.CANCELLED
+        held = [
+            headers
+            for call, headers in zip(one.caller.calls, one.caller.headers, strict=True)
+            if call == ("DELETE", "order")
+        ]
+        assert [headers[BRANCH_ID] for headers in held] == ["t-held"]
+
+    virtually(story)
+
+
+def test_nobody_but_the_initiator_may_hold_its_branch_beforehand() -> None:
+    async def story(one: World) -> None:
+        with pytest.raises(Refused, match="Only the initiator"):
+            await one.coordinator.begin(held_by_the_initiator(holder="stock"))
+
+    virtually(story)
+
+
+def test_an_added_branch_is_always_tried() -> None:
+    async def story(one: World) -> None:
+        await one.begin("t", "order", "stock", mode=Mode.MANUAL)
+        with pytest.raises(Refused, match="is tried"):
+            await one.coordinator.add("t", BranchRequest("payment", {}, branch_id="mine"))
 
     virtually(story)

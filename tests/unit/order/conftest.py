@@ -14,7 +14,7 @@ from order_service.domain import Draft, Line, Status
 from order_service.front_door import FrontDoor
 from order_service.holds import Holds
 from order_service.orders import Order
-from order_service.participant import OrderClaim
+from order_service.participant import OrderClaim, order, try_of
 from order_service.patience import Patience
 from order_service.progress import Progress
 from order_service.sweeper import OrderSweeper
@@ -22,7 +22,8 @@ from order_service.tables import TABLES
 from shared.bell import Bell
 from shared.database.inline import InlineDatabase
 from shared.identity import ulids
-from shared.tcc.participant import Context
+from shared.messaging.outbox import Outbox
+from shared.tcc.participant import Context, ParticipantHost
 from tests.unit.order.clock import HandClock
 from tests.unit.order.coordinator import BASE, FakeCoordinator
 from tests.unit.order.shop import Shop, opened
@@ -48,11 +49,21 @@ class World:
         client = CoordinatorClient(self.coordinator, BASE)
         patience = Patience(call_seconds=0.2, randomness=randomness)
         self.progress = Progress(database=self.database, clock=self.clock, bell=self.bell, grace_ms=GRACE)
+        host = ParticipantHost(
+            participant=order,
+            database=self.database,
+            clock=self.clock,
+            new_id=new_id,
+            outbox=Outbox(self.clock),
+            bell=self.bell,
+            source="order",
+        )
         self.front_door = FrontDoor(
             database=self.database,
             coordinator=client,
             patience=patience,
             progress=self.progress,
+            hold=lambda connection, placed: host.hold(connection, try_of(placed)),
             clock=self.clock,
             new_id=new_id,
             bell=self.bell,

@@ -36,6 +36,19 @@ async def test_an_order_is_written_down_before_the_coordinator_is_asked(world: W
     assert seen == [Status.PENDING]
 
 
+async def test_an_order_is_held_by_its_own_service_in_the_commit_that_writes_it_down(world: World) -> None:
+    world.coordinator.away = True
+    for _ in range(2):
+        placed = await world.front_door.place(draft(), order_id="o-1")
+    rows = world.database.write_now(
+        lambda connection: connection.exec_driver_sql(
+            "SELECT id, transaction_id, state FROM reservation"
+        ).fetchall()
+    )
+    own = placed.order.transaction_id
+    assert [tuple(row) for row in rows] == [(f"{own}-order", own, "TRIED")]
+
+
 async def test_an_accepted_order_is_confirming_durably(world: World) -> None:
     placed = await world.front_door.place(draft(), order_id="o-1")
     assert (placed.fresh, placed.order.status, placed.refusal) == (True, Status.CONFIRMING, None)
@@ -55,7 +68,12 @@ async def test_the_transaction_has_the_branches_of_the_contract(world: World) ->
         "transactionId": order.transaction_id,
         "initiator": "order",
         "branches": [
-            {"participant": "order", "claim": {"orderId": "o-1"}, "key": "o-1"},
+            {
+                "participant": "order",
+                "claim": {"orderId": "o-1"},
+                "key": "o-1",
+                "branchId": f"{order.transaction_id}-order",
+            },
             {
                 "participant": "stock",
                 "claim": {
