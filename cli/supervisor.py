@@ -55,6 +55,12 @@ class Supervisor:
             name: child.process.pid for name, child in self._children.items() if child.process is not None
         }
 
+    def renew(self, name: str) -> None:
+        """End a process that runs, so that its keeper starts it anew."""
+        process = self._children[name].process
+        if process is not None:
+            _send(process, signal.SIGTERM)
+
     def failing(self, times: int) -> list[str]:
         """Return the names of the processes that ended at least so often, one soon after the other."""
         return [name for name, child in self._children.items() if child.failures >= times]

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.broker import ENVIRONMENT as BROKER_ENVIRONMENT
-from cli.broker import broker_command
+from cli.broker import Renewal, broker_command
 from cli.datadir import DataDirectory, started_at
 from cli.launcher import ForkServerClient, Launched, execute
+from cli.machine import resident_mib
 from cli.outcome import CommandError, Usage
 from cli.programs import BROKER, STOPPING_ORDER, Program, broker_port, programs, taken
 from cli.supervisor import Supervisor
@@ -30,6 +31,9 @@ from shared.settings import Settings, database_path
 
 STOPPED_WITHIN = 8.0
 """Seconds that the processes get to stop, all together."""
+
+LOOK_SECONDS = 5.0
+"""So often the house is looked after."""
 
 HOPELESS = 5
 """A program that ends so often before the stack was ever ready won't get well by itself."""
@@ -99,11 +103,22 @@ class Stack:
         self._announce(f"  {BROKER:<12} {self._settings.bootstrap}{'' if self._embedded else ' (yours)'}")
 
     async def keep_house(self) -> None:
-        """Keep the logs bounded for as long as the stack runs; raise where the supervisor itself failed."""
+        """Keep logs and broker bounded for as long as the stack runs; raise where the supervisor failed."""
+        renewal = Renewal(self._settings.broker_memory_mib)
         while True:
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(LOOK_SECONDS)
             await asyncio.to_thread(self._directory.bound_logs)
+            self._renew_broker_if_due(renewal)
             self._insist_on_supervision()
+
+    def _renew_broker_if_due(self, renewal: Renewal) -> None:
+        pid = self._supervisor.pids().get(BROKER)
+        mib = None if pid is None else resident_mib(pid)
+        if pid is None or mib is None:
+            return  # It is being started, or nothing tells its memory on this system.
+        if renewal.due(pid, mib, asyncio.get_running_loop().time()):
+            self._announce(f"broker holds {mib:.0f} MiB of records and is renewed")
+            self._supervisor.renew(BROKER)
 
     async def stop(self) -> None:
         """Stop everything that runs, in order."""

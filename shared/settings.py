@@ -30,6 +30,13 @@ class Settings(BaseSettings):
         "plus the port offset.",
     )
 
+    broker_memory_mib: int = Field(
+        128,
+        description="MiB at which `up` renews the embedded broker, which keeps every record it took; "
+        "0: never.",
+        ge=0,
+    )
+
     coordinator_url: str = Field(
         default_factory=lambda known: _local_url("coordinator", known),
         description="Base URL under which the coordinator is called.",

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.bench.figures import Figures
-from cli.bench.machine import resident_mib
 from cli.bench.run import Say, generator, handfast
+from cli.machine import resident_mib
 
 IN_FLIGHT = 32
 STEPS = 20

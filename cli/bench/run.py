@@ -20,9 +20,9 @@ import httpx
 from cli.api import Api
 from cli.bench.figures import Figures
 from cli.bench.jobs import Job, Result
-from cli.bench.machine import cpu_seconds
 from cli.launcher import ROOT
 from cli.lifeline import die_with_parent
+from cli.machine import cpu_seconds
 from cli.outcome import CommandError
 from cli.programs import taken
 from cli.stack import OwnStack, free_port_offset, own_stack

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from cli.bench.figures import COLUMNS, Figures, row
-from cli.bench.machine import describe
 from cli.bench.memory import curve
 from cli.bench.run import compare, write_report
 from cli.console import Console
+from cli.machine import describe
 from cli.outcome import CommandError, Usage
 
 

@@ -51,6 +51,18 @@ async def test_a_killed_program_is_back_with_the_environment_it_had(
     await until(lambda: log.read_text().count("kept") == 2, "its environment is kept")
 
 
+async def test_a_renewed_program_ends_and_is_back(
+    forks: ForkServerClient, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    log = tmp_path / "a.log"
+    supervisor.start("a", program(forks, tmp_path, SAMPLE_WORD="new"))
+    await until(lambda: log.exists() and "new" in log.read_text(), "it runs")
+    first = supervisor.pids()["a"]
+    supervisor.renew("a")
+    await until(lambda: supervisor.pids().get("a", first) != first, "it is back")
+    await until(lambda: log.read_text().count("new") == 2, "it runs again")
+
+
 async def test_a_program_that_cannot_start_is_tried_again_ever_more_slowly(
     forks: ForkServerClient, tmp_path: Path
 ) -> None:

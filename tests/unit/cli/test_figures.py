@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cli.bench.figures import Figures, percentile, row
-from cli.bench.machine import cpu_seconds, describe, resident_mib
+from cli.machine import cpu_seconds, describe, resident_mib
 
 
 def test_percentiles_are_values_that_occurred() -> None:
