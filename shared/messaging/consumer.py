@@ -22,6 +22,7 @@ from shared.messaging.broker import Record, Subscription, TopicPartition
 from shared.messaging.delivery import Delivery, PartitionState
 from shared.messaging.listener import Listener, Subject, Verdict
 from shared.messaging.outbox import Outbox
+from shared.messaging.pace import SHORTEST_SECONDS, Pace
 from shared.messaging.recovery import Recovery
 from shared.messaging.settlement import Settlement
 
@@ -33,8 +34,6 @@ MOST_WAITING: Final = 1_000
 IDLE_SECONDS: Final = 1.0
 LISTEN_SECONDS: Final = 0.1
 """How long a partition with waiting records is listened to after each back-off."""
-PACE_SECONDS: Final = 0.005
-"""Rounds begin at least so far apart: a lone record is taken at once, a stream in batches."""
 COMMIT_SECONDS: Final = 0.05
 """Commits begin at least so far apart; what a crash leaves uncommitted comes again and changes nothing."""
 STOP_SECONDS: Final = 5.0
@@ -82,7 +81,7 @@ class Consumer:
         self._states: dict[TopicPartition, PartitionState] = {}
         self._paused: set[TopicPartition] = set()
         self._committing: asyncio.Task[None] | None = None
-        self._next_round = 0.0
+        self._pace = Pace()
         self._next_commit = 0.0
         self._broker_problem: str | None = "the consumer has not joined its group yet"
         self._records = Counter(
@@ -120,11 +119,10 @@ class Consumer:
     async def _round(self) -> None:
         """Fetch, attempt what is due, pause what has to wait, commit."""
         loop = asyncio.get_running_loop()
-        if self._next_round > loop.time():
-            await asyncio.sleep(self._next_round - loop.time())
+        await self._pace.wait()
         arrived = await self._fetch(loop.time())
         if arrived:
-            self._next_round = loop.time() + PACE_SECONDS
+            self._pace.found(sum(map(len, arrived.values())), loop.time())
         self._take(arrived, loop.time())
         now = loop.time()
         self._reopen(now)
@@ -140,7 +138,7 @@ class Consumer:
     async def _fetch(self, now: float) -> Mapping[TopicPartition, Sequence[Record]]:
         wake_ups = [state.wake_up(now) for state in self._states.values()]
         if self._committable():
-            wake_ups.append(max(self._next_commit, now + PACE_SECONDS))
+            wake_ups.append(max(self._next_commit, now + SHORTEST_SECONDS))
         until = min((at for at in wake_ups if at is not None), default=now + IDLE_SECONDS)
         wait = max(min(until - now, IDLE_SECONDS), 0.0)
         try:

@@ -18,12 +18,11 @@ from shared.database.port import Database
 from shared.errors import DatabaseUnavailable, Transient
 from shared.messaging.broker import Message, Publisher, Unpublishable
 from shared.messaging.outbox import Outbox, oldest, remove
+from shared.messaging.pace import Pace
 
 BATCH: Final = 500
 POLL_SECONDS: Final = 1.0
 """The safety net: so often the outbox is looked at without any sign of a new row."""
-PACE_SECONDS: Final = 0.005
-"""The outbox is read at most so often: a lone message leaves at once, a stream of them in batches."""
 REST_SECONDS: Final = (0.1, 2.0)
 """How long a topic rests that could not be published to: at first, at most."""
 STOP_SECONDS: Final = 2.0
@@ -49,7 +48,7 @@ class Relay:
         self._publisher = publisher
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
-        self._next_look = 0.0
+        self._pace = Pace()
         self._removing_up_to = 0
         self._looked_beyond = False
         self._removal: asyncio.Task[None] | None = None
@@ -103,16 +102,15 @@ class Relay:
         """Publish until nothing is left that may be published now."""
         loop = asyncio.get_running_loop()
         while True:
-            if self._next_look > loop.time():
-                await asyncio.sleep(self._next_look - loop.time())
+            await self._pace.wait()
             self._wake.clear()
             now = loop.time()
-            self._next_look = now + PACE_SECONDS
             resting = [topic for topic, (until, _) in self._resting.items() if until > now]
             after = self._removing_up_to
             self._looked_beyond = self._looked_beyond or after > 0
             # The writer reads them along with its next commit, which is cheaper than a reader's round trips.
             rows = await self._database.write(partial(oldest, most=BATCH, after=after, without=resting))
+            self._pace.found(len(rows), now)
             if rows:
                 await self._publish(rows)
             elif self._problem is not None and not self._resting:
