@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from shared.errors import Unreachable
@@ -14,7 +15,7 @@ from shared.telemetry import current_traceparent
 # Below what servers keep an idle connection (uvicorn as we run it: 75 s), so that a request hardly ever meets
 # a connection that is just being closed.
 KEEP_ALIVE_SECONDS: Final = 30
-_UNSENT: Final = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
+_UNSENT: Final[CIMultiDict[None]] = CIMultiDict({"Content-Type": None})
 
 
 class AiohttpCaller:
@@ -46,18 +47,21 @@ class AiohttpCaller:
         if body is not None:
             sent.setdefault("content-type", "application/json")
         try:
-            async with (
-                asyncio.timeout(timeout),
-                session.request(
+            async with asyncio.timeout(timeout):
+                # An answer that is read to its end has given its connection back: no `async with` for that.
+                response = await session.request(
                     method, URL(url, encoded=True), headers=sent, data=body, allow_redirects=False
-                ) as response,
-            ):
-                content = await self._read(response)
+                )
+                try:
+                    content = await self._read(response)
+                except BaseException:
+                    response.close()
+                    raise
         except TimeoutError as error:
             raise Unreachable(f"{method} {url} was not answered within {timeout:g} s.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unreachable(f"{method} {url} got no answer: {type(error).__name__}: {error}") from error
-        return Reply(response.status, _plain(response.raw_headers), content)
+        return Reply(response.status, response.headers, content)
 
     async def close(self) -> None:
         session, self._session = self._session, None
@@ -69,7 +73,7 @@ class AiohttpCaller:
             connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),  # None at all: each call is bounded as a whole.
-            skip_auto_headers=_UNSENT,
+            request_class=_Request,
             auto_decompress=False,
             trust_env=False,
         )
@@ -88,9 +92,14 @@ class AiohttpCaller:
                 return b"".join(chunks)
             chunks.append(chunk)
             left -= len(chunk)
-        response.close()
         raise ValueError(f"the answer is larger than {self._max_reply_bytes} bytes")
 
 
-def _plain(raw: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+class _Request(aiohttp.ClientRequest):
+    """A request with the headers that it is given and no others.
+
+    aiohttp's own `skip_auto_headers` does the same, but sorts and copies headers for every request (3 µs).
+    """
+
+    def update_auto_headers(self, _skipped: object) -> None:
+        self._skip_auto_headers = _UNSENT

@@ -12,7 +12,7 @@ MAX_REPLY_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer that arrived. headers: names in lower case; body: at most the caller's limit in bytes."""
+    """An answer that arrived. headers: asked for in lower case; body: at most the caller's limit in bytes."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
