@@ -1,6 +1,7 @@
 """The transactional outbox: a message is a row, written in the transaction whose news it carries."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import pydantic_core
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, bindparam, delete, select
@@ -42,12 +43,12 @@ _OLDEST = (
         _OUTBOX.c.headers,
         _OUTBOX.c.partition,
     )
-    .where(_OUTBOX.c.id > bindparam("after"))
     .order_by(_OUTBOX.c.id)
     .limit(bindparam("most"))
 )
+_READ_OLDEST = Prepared(_OLDEST)
 _OLDEST_ELSEWHERE = _OLDEST.where(_OUTBOX.c.topic.not_in(bindparam("without", expanding=True)))
-_DELETE = delete(_OUTBOX).where(_OUTBOX.c.id == bindparam("row"))
+_DELETE = Prepared(delete(_OUTBOX).where(_OUTBOX.c.id == bindparam("row")))
 
 
 class Outbox:
@@ -81,29 +82,23 @@ class Outbox:
         return waiting
 
 
-def oldest(
-    connection: Connection, most: int, *, after: int = 0, without: Collection[str] = ()
-) -> list[tuple[int, Message]]:
-    """Return up to `most` rows in the order they were written.
-
-    after: only rows beyond that id; without: topics to leave out.
-    """
+def oldest(connection: Connection, most: int, *, without: Collection[str] = ()) -> list[tuple[int, Message]]:
+    """Return up to `most` rows in the order they were written. without: topics to leave out."""
+    rows: Iterable[Sequence[Any]]
     if without:
-        bounds = {"most": most, "after": after, "without": list(without)}
-        rows = connection.execute(_OLDEST_ELSEWHERE, bounds)
+        rows = connection.execute(_OLDEST_ELSEWHERE, {"most": most, "without": list(without)})
     else:
-        rows = connection.execute(_OLDEST, {"most": most, "after": after})
+        rows = _READ_OLDEST.rows(connection, {"most": most})
     return [
         (row, Message(topic, key, value, decode_headers(headers), partition))
         for row, topic, key, value, headers, partition in rows
     ]
 
 
-def remove(connection: Connection, rows: Iterable[int]) -> None:
+def remove(connection: Connection, rows: Collection[int]) -> None:
     """Remove rows that the broker has acknowledged."""
-    parameters = [{"row": row} for row in rows]
-    if parameters:
-        connection.execute(_DELETE, parameters)
+    if rows:
+        _DELETE.run_many(connection, [{"row": row} for row in rows])
 
 
 def encode_headers(headers: Headers) -> bytes:

@@ -1,7 +1,7 @@
 """The relay publishes what the outbox holds: in order, in batches, at once after the commit.
 
-A row goes when the broker has acknowledged its message, so every message is published at least once. The
-next batch may be on its way while the rows of the last are still being removed; no row is on its way twice. A
+A row goes when the broker has acknowledged its message, so every message is published at least once. The look
+for the next batch removes the rows of the last in the same transaction, so no row is on its way twice. A
 topic that cannot be published to rests for a while and holds up no other; a message that never can be is
 logged and dropped.
 """
@@ -13,9 +13,10 @@ from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
+from sqlalchemy import Connection
 
 from shared.database.port import Database
-from shared.errors import DatabaseUnavailable, Transient
+from shared.errors import DatabaseUnavailable
 from shared.messaging.broker import Message, Publisher, Unpublishable
 from shared.messaging.outbox import Outbox, oldest, remove
 from shared.messaging.pace import Pace
@@ -49,9 +50,7 @@ class Relay:
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._pace = Pace()
-        self._removing_up_to = 0
-        self._looked_beyond = False
-        self._removal: asyncio.Task[None] | None = None
+        self._to_remove: list[int] = []
         self._resting: dict[str, tuple[float, float]] = {}  # topic -> until, seconds
         self._problem: str | None = None
         self._published = Counter(
@@ -106,17 +105,30 @@ class Relay:
             self._wake.clear()
             now = loop.time()
             resting = [topic for topic, (until, _) in self._resting.items() if until > now]
-            after = self._removing_up_to
-            self._looked_beyond = self._looked_beyond or after > 0
-            # The writer reads them along with its next commit, which is cheaper than a reader's round trips.
-            rows = await self._database.write(partial(oldest, most=BATCH, after=after, without=resting))
+            rows = await self._look(resting)
             self._pace.found(len(rows), now)
             if rows:
                 await self._publish(rows)
             elif self._problem is not None and not self._resting:
                 self._problem = None
-            if len(rows) < BATCH and not self._wake.is_set():
+            if not self._to_remove and len(rows) < BATCH and not self._wake.is_set():
                 return
+
+    async def _look(self, resting: Sequence[str]) -> Sequence[_Row]:
+        """Remove what was published last and read what comes next, in one transaction."""
+        published, self._to_remove = self._to_remove, []
+
+        def work(connection: Connection) -> Sequence[_Row]:
+            remove(connection, published)
+            return oldest(connection, BATCH, without=resting)
+
+        try:
+            # The writer does it along with its next commit, which is cheaper than a reader's round trips.
+            return await self._database.write(work)
+        except DatabaseUnavailable:
+            if published:
+                log.warning("%d published rows are not removed and will be published again.", len(published))
+            raise
 
     async def _publish(self, rows: Sequence[_Row]) -> None:
         results = await self._publisher.publish([message for _, message in rows])
@@ -137,8 +149,7 @@ class Relay:
         self._published.inc(len(done) - dropped)
         self._dropped.inc(dropped)
         self._note(worked, failed)
-        if done:
-            await self._remove(done)
+        self._to_remove = done
 
     def _note(self, worked: set[str], failed: dict[str, Exception]) -> None:
         """Let topics that failed rest, longer each time; forget the rest of those that worked."""
@@ -156,35 +167,15 @@ class Relay:
         elif not self._resting:
             self._problem = None
 
-    async def _remove(self, rows: list[int]) -> None:
-        """Remove rows in the background; one removal at a time."""
-        await self._await_removal()
-        self._removing_up_to = max(rows)
-        self._removal = asyncio.get_running_loop().create_task(self._remove_now(rows), name="outbox-removal")
-
-    async def _remove_now(self, rows: list[int]) -> None:
-        try:
-            await self._database.write(partial(remove, rows=rows))
-        except Transient as error:
-            log.warning(
-                "%d published rows were not removed and will be published again: %s", len(rows), error
-            )
-        finally:
-            self._removing_up_to = 0
-            if self._looked_beyond:
-                # Rows before those were out of sight meanwhile.
-                self._looked_beyond = False
-                self._wake.set()
-
-    async def _await_removal(self) -> None:
-        if self._removal is not None:
-            await asyncio.wait([self._removal])
-            self._removal = None
-
     async def _stop(self) -> None:
+        if self._to_remove:
+            await self._remove_the_last()
+        await self._publisher.stop()
+
+    async def _remove_the_last(self) -> None:
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                await self._await_removal()
-        except TimeoutError:
-            log.warning("The last published rows were not removed in time and will be published again.")
-        await self._publisher.stop()
+                await self._database.write(partial(remove, rows=self._to_remove))
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning("The last published rows are not removed and will be published again: %r", error)
+        self._to_remove = []
