@@ -14,7 +14,7 @@ States and their edges (a decision never changes):
     CANCELLING -> CANCELLED
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -51,6 +51,10 @@ class Mode(StrEnum):
 UNDECIDED: Final = frozenset({State.TRYING, State.TRIED})
 FINAL: Final = frozenset({State.CONFIRMED, State.CANCELLED})
 TO_CONFIRM: Final = frozenset({State.CONFIRMING, State.CONFIRMED})
+
+_AGREED: Final = frozenset({BranchState.TRIED, BranchState.CLOSED})
+"""Branches that keep nobody from confirming."""
+_UNSETTLED: Final = frozenset({BranchState.CONFIRMING, BranchState.CANCELLING})
 
 EXPIRED: Final = "transaction-expired"
 UNKNOWN_TRANSACTION: Final = "transaction-unknown"
@@ -104,7 +108,10 @@ class Transaction(NamedTuple):
     traceparent: str | None = None
 
     def branch(self, branch_id: str) -> Branch | None:
-        return next((branch for branch in self.branches if branch.branch_id == branch_id), None)
+        for branch in self.branches:
+            if branch.branch_id == branch_id:
+                return branch
+        return None
 
     def open_branch_of(self, participant: str) -> Branch | None:
         """Return the branch of that participant that counts for the decision, if there is one."""
@@ -113,11 +120,6 @@ class Transaction(NamedTuple):
     @property
     def open_branches(self) -> tuple[Branch, ...]:
         return tuple(branch for branch in self.branches if branch.state is not BranchState.CLOSED)
-
-    @property
-    def refusal(self) -> Branch | None:
-        """The first branch that said no."""
-        return next((branch for branch in self.branches if branch.state is BranchState.REFUSED), None)
 
     @property
     def margin(self) -> Millis:
@@ -144,16 +146,14 @@ class Policy:
     attention_after: Millis = 30_000
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request that is due."""
 
     phase: Phase
     branch: Branch
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """How a call ended. problem: the refusal's document; error: why it is unknown; attempts: calls made.
 
     jitter: the fraction of the back-off to wait before the next, so that many don't come back at once.
@@ -168,15 +168,13 @@ class Answered:
     jitter: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """A participant reported that it applied the Confirm."""
 
     branch_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLettered:
+class DeadLettered(NamedTuple):
     """A participant reported that it could not apply the Confirm and keeps it as a dead letter."""
 
     branch_id: str
@@ -191,45 +189,46 @@ def advance(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Tran
 
     The publications belong into the commit that makes the result durable.
     """
-    published: list[Branch] = []
-    while True:
-        moved = _move(transaction, now)
-        if moved.state in TO_CONFIRM:
-            due = tuple(branch for branch in _due(moved, now) if branch.participant in policy.published)
-            published.extend(due)
-            moved = _put(moved, *(_published(branch, now, policy) for branch in due))
-        if moved is transaction:
-            return _with_attention(moved, now, policy), tuple(published)
-        transaction = moved
+    moved = _move(transaction, now)
+    while moved is not transaction:
+        transaction, moved = moved, _move(moved, now)
+    published: tuple[Branch, ...] = ()
+    if transaction.state is State.CONFIRMING:
+        published = tuple([one for one in _due(transaction, now) if one.participant in policy.published])
+        if published:
+            transaction = _put(transaction, [_published(branch, now, policy) for branch in published])
+    return _with_attention(transaction, now, policy), published
 
 
 def calls(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Call, ...]:
     """Return the requests that are due now."""
-    if transaction.state is State.TRYING:
-        trying = (branch for branch in transaction.branches if branch.state is BranchState.TRYING)
-        return tuple(Call(Phase.TRY, branch) for branch in trying if branch.due_at <= now)
     if transaction.state is State.CONFIRMING:
-        due = (branch for branch in _due(transaction, now) if branch.participant not in policy.published)
-        return tuple(Call(Phase.CONFIRM, branch) for branch in due)
+        called = {one.participant for one in transaction.branches} - policy.published
+        if not called:
+            return ()
+        return tuple(
+            [Call(Phase.CONFIRM, one) for one in _due(transaction, now) if one.participant in called]
+        )
+    if transaction.state is State.TRYING:
+        trying = BranchState.TRYING
+        due = transaction.branches
+        return tuple([Call(Phase.TRY, one) for one in due if one.state is trying and one.due_at <= now])
     if transaction.state is State.CANCELLING:
-        return tuple(Call(Phase.CANCEL, branch) for branch in _due(transaction, now))
+        return tuple([Call(Phase.CANCEL, branch) for branch in _due(transaction, now)])
     return ()
 
 
 def wake_at(transaction: Transaction) -> Millis | None:
     """Return when the transaction wants to be looked at again if nobody speaks; None once it is final."""
-    match transaction.state:
-        case State.TRYING:
-            trying = [one.due_at for one in transaction.branches if one.state is BranchState.TRYING]
-            auto = transaction.mode is Mode.AUTO
-            return min([*trying, transaction.decidable_until + 1 if auto else transaction.deadline])
-        case State.TRIED:
-            return transaction.deadline
-        case State.CONFIRMING | State.CANCELLING:
-            waiting = [branch.due_at for branch in _unsettled(transaction) if branch.dead_letter is None]
-            return min(waiting, default=None)
-        case _:
-            return None
+    state = transaction.state
+    if state is State.CONFIRMING or state is State.CANCELLING:
+        waiting = [branch.due_at for branch in _unsettled(transaction) if branch.dead_letter is None]
+        return min(waiting, default=None)
+    if state is State.TRYING:
+        trying = [one.due_at for one in transaction.branches if one.state is BranchState.TRYING]
+        auto = transaction.mode is Mode.AUTO
+        return min([*trying, transaction.decidable_until + 1 if auto else transaction.deadline])
+    return transaction.deadline if state is State.TRIED else None
 
 
 def learn(transaction: Transaction, fact: Fact, now: Millis, policy: Policy) -> Transaction:
@@ -237,17 +236,14 @@ def learn(transaction: Transaction, fact: Fact, now: Millis, policy: Policy) -> 
     branch = transaction.branch(fact.branch_id)
     if branch is None:
         return transaction
-    match fact:
-        case Answered(phase=Phase.TRY):
-            return _put(transaction, _learn_try(branch, fact, now, policy))
-        case Answered():
-            return _put(transaction, _learn_end(branch, fact, now, policy))
-        case Settled() if branch.state is BranchState.CONFIRMING:
-            return _put(transaction, _settled(branch, BranchState.CONFIRMED))
-        case DeadLettered(reason=reason) if branch.state is BranchState.CONFIRMING:
-            return _put(transaction, branch._replace(dead_letter=reason, last_error=reason))
-        case _:
-            return transaction
+    if isinstance(fact, Answered):
+        take_in = _learn_try if fact.phase is Phase.TRY else _learn_end
+        return _put(transaction, (take_in(branch, fact, now, policy),))
+    if branch.state is not BranchState.CONFIRMING:
+        return transaction
+    if isinstance(fact, Settled):
+        return _put(transaction, (_settled(branch, BranchState.CONFIRMED),))
+    return _put(transaction, (branch._replace(dead_letter=fact.reason, last_error=fact.reason),))
 
 
 def decide(transaction: Transaction, to: State, now: Millis, reason: str | None = None) -> Transaction:
@@ -255,8 +251,7 @@ def decide(transaction: Transaction, to: State, now: Millis, reason: str | None 
     assert transaction.state in UNDECIDED, f"{transaction.transaction_id} is decided: {transaction.state}"
     assert to in (State.CONFIRMING, State.CANCELLING), f"{to} is no decision"
     confirm = to is State.CONFIRMING
-    assert not confirm or all(branch.state is BranchState.TRIED for branch in transaction.open_branches)
-    branches = tuple(_decided(branch, confirm, now) for branch in transaction.branches)
+    branches = tuple([_decided(branch, confirm, now) for branch in transaction.branches])
     return transaction._replace(state=to, branches=branches, reason=reason, decided_at=now)
 
 
@@ -278,31 +273,30 @@ def hurry(transaction: Transaction, now: Millis) -> Transaction:
 
 def _move(transaction: Transaction, now: Millis) -> Transaction:
     """Take the one next change of state that is due, if there is one."""
-    match transaction.state:
-        case State.TRYING:
-            return _judge(transaction, now)
-        case State.TRIED if now >= transaction.deadline:
-            return decide(transaction, State.CANCELLING, now, EXPIRED)
-        case State.CONFIRMING if not _unsettled(transaction):
-            return transaction._replace(state=State.CONFIRMED)
-        case State.CANCELLING if not _unsettled(transaction):
-            return transaction._replace(state=State.CANCELLED)
-        case _:
+    state = transaction.state
+    if state is State.TRYING:
+        return _judge(transaction, now)
+    if state is State.CONFIRMING or state is State.CANCELLING:
+        if _unsettled(transaction):
             return transaction
+        return transaction._replace(state=State.CONFIRMED if state is State.CONFIRMING else State.CANCELLED)
+    if state is State.TRIED and now >= transaction.deadline:
+        return decide(transaction, State.CANCELLING, now, EXPIRED)
+    return transaction
 
 
 def _judge(transaction: Transaction, now: Millis) -> Transaction:
-    refusal = transaction.refusal
-    if refusal is not None:
-        return decide(transaction, State.CANCELLING, now, refusal_reason(refusal))
-    tried = all(branch.state is BranchState.TRIED for branch in transaction.open_branches)
-    if now > transaction.decidable_until and not (
-        transaction.mode is Mode.MANUAL and now < transaction.deadline
-    ):
+    tried = True
+    for branch in transaction.branches:
+        if branch.state is BranchState.REFUSED:
+            return decide(transaction, State.CANCELLING, now, refusal_reason(branch))
+        tried = tried and branch.state in _AGREED
+    manual = transaction.mode is Mode.MANUAL
+    if now > transaction.decidable_until and not (manual and now < transaction.deadline):
         return decide(transaction, State.CANCELLING, now, EXPIRED)
     if not tried:
         return transaction
-    if transaction.mode is Mode.MANUAL:
+    if manual:
         return transaction._replace(state=State.TRIED)
     return decide(transaction, State.CONFIRMING, now)
 
@@ -314,6 +308,7 @@ def refusal_reason(branch: Branch) -> str:
 
 
 def _decided(branch: Branch, confirm: bool, now: Millis) -> Branch:
+    assert not confirm or branch.state in _AGREED, f"{branch.branch_id} is {branch.state}"
     if branch.state is BranchState.CLOSED or (branch.state is BranchState.REFUSED and branch.attempts <= 1):
         # Its only Try was answered with no: it holds nothing. After several, an earlier one may have held.
         return branch
@@ -329,17 +324,16 @@ def waits_for_others(transaction: Transaction, branch_id: str) -> bool:
     return any(other.participant != transaction.initiator for other in _unsettled(transaction))
 
 
-def _unsettled(transaction: Transaction) -> tuple[Branch, ...]:
-    waiting = (BranchState.CONFIRMING, BranchState.CANCELLING)
-    return tuple(branch for branch in transaction.branches if branch.state in waiting)
+def _unsettled(transaction: Transaction) -> list[Branch]:
+    return [branch for branch in transaction.branches if branch.state in _UNSETTLED]
 
 
-def _due(transaction: Transaction, now: Millis) -> tuple[Branch, ...]:
+def _due(transaction: Transaction, now: Millis) -> list[Branch]:
     """Return what may be sent now; the initiator's branch waits until every other is settled."""
     unsettled = _unsettled(transaction)
-    others = tuple(branch for branch in unsettled if branch.participant != transaction.initiator)
-    candidates = others or unsettled
-    return tuple(branch for branch in candidates if branch.due_at <= now and branch.dead_letter is None)
+    initiator = transaction.initiator
+    candidates = [branch for branch in unsettled if branch.participant != initiator] or unsettled
+    return [branch for branch in candidates if branch.due_at <= now and branch.dead_letter is None]
 
 
 def _published(branch: Branch, now: Millis, policy: Policy) -> Branch:
@@ -385,12 +379,10 @@ def _settled(branch: Branch, state: BranchState) -> Branch:
     return branch._replace(state=state, last_error=None, dead_letter=None, conflict=None)
 
 
-def _put(transaction: Transaction, *branches: Branch) -> Transaction:
+def _put(transaction: Transaction, branches: Sequence[Branch]) -> Transaction:
     changed = {branch.branch_id: branch for branch in branches}
-    if not changed:
-        return transaction
     return transaction._replace(
-        branches=tuple(changed.get(branch.branch_id, branch) for branch in transaction.branches)
+        branches=tuple([changed.get(branch.branch_id, branch) for branch in transaction.branches])
     )
 
 
@@ -400,14 +392,15 @@ def _with_attention(transaction: Transaction, now: Millis, policy: Policy) -> Tr
 
 
 def _attention(transaction: Transaction, now: Millis, policy: Policy) -> str | None:
-    for branch in _unsettled(transaction):
+    unsettled = _unsettled(transaction)
+    for branch in unsettled:
         if branch.dead_letter is not None:
             return f"The Confirm of {branch.participant} is a dead letter: {branch.dead_letter}"
         if branch.conflict is not None:
             return f"{branch.participant} refuses the decision: {branch.conflict}"
-    if transaction.decided_at is not None and now - transaction.decided_at >= policy.attention_after:
-        slow = _unsettled(transaction)
-        if slow:
-            what = slow[0].last_error or "no acknowledgement"
-            return f"{slow[0].participant} has not settled for long: {what}"
+    if unsettled and transaction.decided_at is not None:
+        slowest = unsettled[0]
+        if now - transaction.decided_at >= policy.attention_after:
+            what = slowest.last_error or "no acknowledgement"
+            return f"{slowest.participant} has not settled for long: {what}"
     return None
