@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from shared.database.prepared import Prepared
+from shared.database.prepared import Prepared, driver_cursor
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -64,7 +64,7 @@ class Savepoint:
     __slots__ = ("_cursor",)
 
     def __init__(self, connection: Connection) -> None:
-        self._cursor = connection.connection.cursor()
+        self._cursor = driver_cursor(connection)
 
     def __enter__(self) -> None:
         self._cursor.execute("SAVEPOINT part")

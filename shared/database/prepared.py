@@ -37,7 +37,7 @@ class Prepared:
         """Execute it once for each."""
         sql, ordered = self._compile(connection)
         rows = [ordered(each) for each in parameters]
-        cursor = connection.connection.cursor()
+        cursor = driver_cursor(connection)
         try:
             cursor.executemany(sql, rows)
         except Exception as error:
@@ -60,9 +60,9 @@ class Prepared:
         return rows
 
     def _execute(self, connection: Connection, parameters: Parameters) -> Any:
-        sql, ordered = self._compile(connection)
+        sql, ordered = self._compiled.get(connection.dialect.name) or self._compile(connection)
         values = ordered(parameters)
-        cursor = connection.connection.cursor()
+        cursor = driver_cursor(connection)
         try:
             cursor.execute(sql, values)
         except Exception as error:
@@ -81,6 +81,13 @@ class Prepared:
         return found
 
 
+def driver_cursor(connection: Connection) -> Any:
+    """Return a cursor of the driver's own connection, past the pool's wrapper around it."""
+    driver = connection.connection.dbapi_connection
+    assert driver is not None, "the connection was given back"
+    return driver.cursor()
+
+
 def _ordering(compiled: Any) -> Callable[[Parameters], Sequence[Any]]:
     """Return a function that puts named parameters into the order of the statement's placeholders."""
     names: list[str] = compiled.positiontup
@@ -88,11 +95,13 @@ def _ordering(compiled: Any) -> Callable[[Parameters], Sequence[Any]]:
     for column in compiled.insert_prefetch:
         assert column.default.is_scalar, f"{column} has a default that must be computed for each row"
         constants[column.key] = column.default.arg
-    if any(name in constants for name in names):
+    if len(names) < 2:
+        # Of one name an itemgetter makes no tuple.
         return lambda given: [given[name] if name in given else constants[name] for name in names]
-    if len(names) == 1:
-        return lambda given: (given[names[0]],)
-    return itemgetter(*names) if names else lambda _given: ()
+    ordered = itemgetter(*names)
+    if any(name in constants for name in names):
+        return lambda given: ordered({**constants, **given})
+    return ordered
 
 
 def _translated(connection: Connection, sql: str, error: Exception) -> BaseException:

@@ -24,6 +24,19 @@ async def test_work_that_raises_is_undone_and_its_error_is_raised(database: Data
     assert await database.read(read_notes) == []
 
 
+async def test_what_raised_leaves_the_next_write_as_it_found_it(database: Database) -> None:
+    def work(connection: Connection) -> None:
+        write_down("lost")(connection)
+        raise Refused("no", "Not like this.")
+
+    for _ in range(2):
+        with pytest.raises(Refused):
+            await database.write(work)
+        await database.write(lambda _connection: None)
+    await database.write(write_down("kept"))
+    assert await database.read(read_notes) == ["kept"]
+
+
 async def test_a_violated_constraint_is_the_statement_s_own_error(database: Database) -> None:
     await database.write(write_down("one"))
 
