@@ -5,9 +5,8 @@ intent and leaves the call to `shared.tcc.intents`.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from shared.tcc.participant import Participant
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What a local transaction did.
 
     to_do: whoever asked now holds the lease of the branch's external effect and has to carry it out;
@@ -128,9 +126,8 @@ class Branches(Generic[C]):
         self, connection: Connection, held: Fence, now: Millis, traceparent: str | None, **changes: Any
     ) -> Fence:
         """Move to CONFIRMED, run the rule, and tell the coordinator."""
-        settled: dict[str, Any] = {"intent": None, "due_at": None, "in_doubt": False, "attempts": 0}
         moved = fence.move(
-            connection, held, **(settled | changes | {"state": State.CONFIRMED, "updated_at": now})
+            connection, held, **{**_SETTLED, **changes, "state": State.CONFIRMED, "updated_at": now}
         )
         self._participant.on_confirm(connection, self.claim_of(held), context_of(moved, now))
         self._announcer.confirmed(connection, moved, traceparent)
@@ -138,9 +135,8 @@ class Branches(Generic[C]):
 
     def finish_cancel(self, connection: Connection, held: Fence, now: Millis, **changes: Any) -> Fence:
         """Move to CANCELLED and run the rule that lets go."""
-        settled: dict[str, Any] = {"intent": None, "due_at": None, "in_doubt": False, "attempts": 0}
         moved = fence.move(
-            connection, held, **(settled | changes | {"state": State.CANCELLED, "updated_at": now})
+            connection, held, **{**_SETTLED, **changes, "state": State.CANCELLED, "updated_at": now}
         )
         self._participant.on_cancel(connection, self.claim_of(held), context_of(moved, now))
         return moved
@@ -306,6 +302,10 @@ class Branches(Generic[C]):
 
     def _conflict(self, _connection: Connection, command: Command[C], held: Fence, _now: Millis) -> Step:
         raise contradiction(held, command.phase)
+
+
+_SETTLED: Final[Mapping[str, Any]] = {"intent": None, "due_at": None, "in_doubt": False, "attempts": 0}
+"""What becomes of a fence's to-do list at its end."""
 
 
 def context_of(held: Fence, now: Millis) -> Context:

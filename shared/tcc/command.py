@@ -1,8 +1,10 @@
-"""What passes between a door and a participant: the command, the answer, and what a rule is told."""
+"""What passes between a door and a participant: the command, the answer, and what a rule is told.
+
+They are named tuples, which are made in half of a frozen dataclass's time.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import Connection
@@ -14,8 +16,7 @@ from shared.tcc.protocol import Phase, State, Verdict
 C = TypeVar("C", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a rule may want to know besides the claim. reason: the slug given with a Cancel."""
 
     branch_id: str
@@ -27,8 +28,7 @@ class Context:
 Rule = Callable[[Connection, C, Context], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command(Generic[C]):
+class Command(NamedTuple, Generic[C]):
     """Something a door was asked to do to one branch.
 
     transaction_id: None for a standalone reservation; claim and expires_at: for Try; reason: for Cancel;
@@ -44,8 +44,7 @@ class Command(Generic[C]):
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of a command: what was done about it, and the branch as it stands now, durably."""
 
     verdict: Verdict

@@ -3,6 +3,7 @@
 The row is the reservation itself: what was claimed, by which transaction, until when, and how far it got.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -85,26 +86,9 @@ class Fence(NamedTuple):
 RESERVATION: Final = table_of(Reservation)
 _STATES: Final = {state.value: state for state in State}
 _PHASES: Final[Mapping[str | None, Phase | None]] = {None: None} | {phase.value: phase for phase in Phase}
-_MUTABLE: Final = (
-    "state",
-    "reason",
-    "refusal",
-    "in_doubt",
-    "intent",
-    "undo",
-    "effect",
-    "attempts",
-    "due_at",
-    "updated_at",
-)
 _BY_ID = select(RESERVATION).where(RESERVATION.c.id == bindparam("branch"))
 _READ = Prepared(_BY_ID)
 _LOCK = Prepared(_BY_ID.with_for_update())
-_MOVE = Prepared(
-    update(RESERVATION)
-    .where(RESERVATION.c.id == bindparam("id"), RESERVATION.c.state == bindparam("from_state"))
-    .values({name: bindparam(name) for name in _MUTABLE})
-)
 _DUE = Prepared(
     select(RESERVATION)
     .where(RESERVATION.c.due_at <= bindparam("now"))
@@ -143,12 +127,9 @@ def move(connection: Connection, held: Fence, **changes: Any) -> Fence:
 
     It writes only where the branch is still in the state in which it was read.
     """
-    moved = held._replace(**changes)
-    parameters = moved._asdict()
-    parameters["from_state"] = held.state
-    changed = _MOVE.run(connection, parameters)
-    assert changed == 1, f"the fence of {held.id} left {held.state} while it was held"
-    return moved
+    moved = _move(tuple(changes)).run(connection, {**changes, "from_id": held.id, "from_state": held.state})
+    assert moved == 1, f"the fence of {held.id} left {held.state} while it was held"
+    return held._replace(**changes)
 
 
 def due(connection: Connection, now: Millis, most: int) -> list[Fence]:
@@ -164,3 +145,14 @@ def page(connection: Connection, state: State | None, after: str, most: int) -> 
         parameters = {"after": after, "most": most, "in_state": state.value}
         rows = _IN_STATE_AFTER.rows(connection, parameters)
     return [Fence.of(row) for row in rows]
+
+
+@functools.cache
+def _move(names: tuple[str, ...]) -> Prepared:
+    # One statement for each set of changes, of which there are a handful: writing only what changes takes
+    # half the time of writing everything that may.
+    return Prepared(
+        update(RESERVATION)
+        .where(RESERVATION.c.id == bindparam("from_id"), RESERVATION.c.state == bindparam("from_state"))
+        .values({name: bindparam(name) for name in names})
+    )

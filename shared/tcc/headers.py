@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from shared.clock import Millis, from_iso
 from shared.errors import Refused
@@ -23,8 +22,7 @@ _NAMES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TccHeaders:
+class TccHeaders(NamedTuple):
     """What a request says of the transaction it belongs to; None for what it doesn't say."""
 
     transaction_id: str | None = None

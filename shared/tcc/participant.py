@@ -7,7 +7,7 @@ transaction as the move of the fence, so that both are true or neither is.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic
 
 from sqlalchemy import Connection
@@ -218,4 +218,4 @@ class ParticipantHost(Generic[C]):
 
 def _traced(command: Command[C]) -> Command[C]:
     traceparent = current_traceparent() if command.traceparent is None else None
-    return command if traceparent is None else replace(command, traceparent=traceparent)
+    return command if traceparent is None else command._replace(traceparent=traceparent)

@@ -37,6 +37,7 @@ from shared.tcc.headers import TccHeaders
 from shared.tcc.participant import Participant, ParticipantHost
 from shared.tcc.protocol import Phase, State
 from shared.tcc.refusals import unknown
+from shared.telemetry import current_traceparent
 
 Shown = Literal["TRYING", "TRIED", "CONFIRMING", "CONFIRMED", "CANCELLING", "CANCELLED"]
 
@@ -137,6 +138,7 @@ class _Door(Generic[C]):
                 transaction_id=headers.transaction_id,
                 claim=claim,
                 expires_at=expires_at,
+                traceparent=current_traceparent(),
             )
         )
         view = self.view(answer.fence)
