@@ -22,9 +22,11 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What is to be published. partition: None lets the key choose."""
+class Message(NamedTuple):
+    """What is to be published. partition: None lets the key choose.
+
+    A named tuple, because one is made in half the time of a frozen dataclass, twice for each message.
+    """
 
     topic: str
     key: bytes | None

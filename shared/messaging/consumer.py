@@ -130,7 +130,11 @@ class Consumer:
         for partition, state in self._states.items():
             if state.waiting:
                 due.setdefault(partition.topic, []).extend(state.due(now))
-        await asyncio.gather(*(self._attempt_all(topic, deliveries) for topic, deliveries in due.items()))
+        attempts = [self._attempt_all(topic, deliveries) for topic, deliveries in due.items()]
+        if len(attempts) == 1:
+            await attempts[0]  # The usual case needs no task.
+        else:
+            await asyncio.gather(*attempts)
         self._pause(loop.time())
         self._commit(loop.time())
         await self._look_after_letters()
