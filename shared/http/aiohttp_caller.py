@@ -81,17 +81,21 @@ class AiohttpCaller:
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the whole body; raise ValueError once it is larger than we take."""
-        length = response.content_length
-        if length is not None and length <= self._max_reply_bytes:
-            return await response.read()
-        chunks: list[bytes] = []
-        left = self._max_reply_bytes if length is None else -1
-        while left >= 0:
-            chunk = await response.content.readany()
-            if not chunk:
-                return b"".join(chunks)
-            chunks.append(chunk)
-            left -= len(chunk)
+        content, most = response.content, self._max_reply_bytes
+        if content.is_eof():
+            # As a rule the body came along with the head.
+            body = content.read_nowait()
+            if len(body) <= most:
+                return body
+        elif (response.content_length or 0) <= most:
+            chunks: list[bytes] = []
+            left = most
+            while left >= 0:
+                chunk = await content.readany()
+                if not chunk:
+                    return b"".join(chunks)
+                chunks.append(chunk)
+                left -= len(chunk)
         raise ValueError(f"the answer is larger than {self._max_reply_bytes} bytes")
 
 
