@@ -6,6 +6,7 @@ from typing import Any, Final
 import pydantic_core
 from pydantic import BaseModel
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from shared.errors import HandfastError, Transient
 from shared.http.problems import PROBLEM_JSON, Problem, problem_of
@@ -33,6 +34,10 @@ class Answer(Response):
         if headers is not None:
             for name, value in headers.items():
                 raw.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
