@@ -187,7 +187,7 @@ def _changing(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
         # Each branch as the array of its fields, in their order: names would double what is written. Plain
         # tuples and strings are written five times as fast as their subclasses.
         "branches": pydantic_core.to_json(
-            [(*branch[:4], branch.state.value, *branch[5:]) for branch in one.branches]
+            [(*branch[:4], str(branch.state), *branch[5:]) for branch in one.branches]
         ).decode(),
         "reason": one.reason,
         "attention": one.attention,

@@ -14,7 +14,7 @@ States and their edges (a decision never changes):
     CANCELLING -> CANCELLED
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -196,7 +196,10 @@ def advance(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Tran
     if transaction.state is State.CONFIRMING:
         published = tuple([one for one in _due(transaction, now) if one.participant in policy.published])
         if published:
-            transaction = _put(transaction, [_published(branch, now, policy) for branch in published])
+            branches = [
+                _published(one, now, policy) if one in published else one for one in transaction.branches
+            ]
+            transaction = transaction._replace(branches=tuple(branches))
     return _with_attention(transaction, now, policy), published
 
 
@@ -238,12 +241,12 @@ def learn(transaction: Transaction, fact: Fact, now: Millis, policy: Policy) -> 
         return transaction
     if isinstance(fact, Answered):
         take_in = _learn_try if fact.phase is Phase.TRY else _learn_end
-        return _put(transaction, (take_in(branch, fact, now, policy),))
+        return _put(transaction, branch, take_in(branch, fact, now, policy))
     if branch.state is not BranchState.CONFIRMING:
         return transaction
     if isinstance(fact, Settled):
-        return _put(transaction, (_settled(branch, BranchState.CONFIRMED),))
-    return _put(transaction, (branch._replace(dead_letter=fact.reason, last_error=fact.reason),))
+        return _put(transaction, branch, _settled(branch, BranchState.CONFIRMED))
+    return _put(transaction, branch, branch._replace(dead_letter=fact.reason, last_error=fact.reason))
 
 
 def decide(transaction: Transaction, to: State, now: Millis, reason: str | None = None) -> Transaction:
@@ -379,11 +382,10 @@ def _settled(branch: Branch, state: BranchState) -> Branch:
     return branch._replace(state=state, last_error=None, dead_letter=None, conflict=None)
 
 
-def _put(transaction: Transaction, branches: Sequence[Branch]) -> Transaction:
-    changed = {branch.branch_id: branch for branch in branches}
-    return transaction._replace(
-        branches=tuple([changed.get(branch.branch_id, branch) for branch in transaction.branches])
-    )
+def _put(transaction: Transaction, branch: Branch, learned: Branch) -> Transaction:
+    """Return a new transaction, with what was learned in the branch's place."""
+    branches = [learned if one is branch else one for one in transaction.branches]
+    return transaction._replace(branches=tuple(branches))
 
 
 def _with_attention(transaction: Transaction, now: Millis, policy: Policy) -> Transaction:
