@@ -50,7 +50,10 @@ class Record:
 
     def header(self, name: str) -> bytes | None:
         """Return the last header of that name (the latest of repeated headers wins), or None."""
-        return next((value for key, value in reversed(self.headers) if key == name), None)
+        for key, value in reversed(self.headers):
+            if key == name:
+                return value
+        return None
 
 
 class Publisher(Protocol):

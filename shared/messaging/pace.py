@@ -1,7 +1,8 @@
 """How far apart rounds of work begin: at once while it is quiet, the further apart the busier it is.
 
 A round costs much the same whether it moves one record or fifty, here and at the broker. So a lone record
-goes at once, and a steady stream in few full rounds: at full load that saves a tenth of an order's CPU.
+goes at once, and a steady stream in few full rounds: with 32 orders in flight that saves about a fifth of the
+broker's CPU.
 
 What tells the two apart is a bucket that records fill and time empties: a handful of records at a time
 hardly fills it, a stream of more than QUIET_RATE does.
