@@ -26,8 +26,9 @@ from cli.programs import taken
 from cli.stack import OwnStack
 from shared.settings import BROKER_PORT, PORTS, database_path
 from tests.collector import COLLECTIONS, collect, deposits_of
+from tests.customers import Customers
 from tests.e2e.conftest import StartStack
-from tests.e2e.customers import Customers
+from tests.e2e.lines import is_ready, line_to
 from tests.e2e.waiting import eventually
 from tests.invariants import Finding, Promise, broken, unfinished, unkept
 
@@ -114,7 +115,7 @@ async def _kill(stack: OwnStack, customers: Customers, name: str) -> None:
         return process is not None and bool(process["pid"] != killed)
 
     async def are_ready() -> bool:
-        return all([await customers.is_ready(program) for program in PORTS])
+        return all([await is_ready(stack.settings, program) for program in PORTS])
 
     await _until(is_back, f"{name} is started again")
     await _order_confirmed(customers, f"after-{name}")
@@ -229,4 +230,4 @@ def _listed(findings: Sequence[Finding]) -> str:
 async def _customers(stack: OwnStack) -> AsyncIterator[Customers]:
     timeout = aiohttp.ClientTimeout(total=25)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        yield Customers(stack.settings, session, random.Random(SEED))
+        yield Customers(line_to(stack.settings, session), random.Random(SEED))

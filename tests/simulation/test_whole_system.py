@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.simulation.loop import VirtualClock, run_virtually
-from tests.simulation.system import System, system
+from tests.simulation.loop import run_virtually
+from tests.simulation.world import World, world
 
 WAIT = "wait=20"
 
 
-def virtually(story: Callable[[System], Awaitable[None]]) -> None:
+def virtually(story: Callable[[World], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with system(VirtualClock(asyncio.get_running_loop())) as one:
+        async with world() as one:
             await one.call("PUT", "stock", "/products/p", {"name": "P", "onHand": 10})
             await one.call("PUT", "payment", "/accounts/c", {"balance": 1_000})
             await story(one)
@@ -31,19 +31,19 @@ def order(order_id: str, qty: int = 1, amount: int = 100, **more: object) -> dic
     }
 
 
-async def until(one: System, program: str, path: str, holds: Callable[[Any], bool]) -> None:
+async def until(one: World, program: str, path: str, holds: Callable[[Any], bool]) -> None:
     """Wait, in virtual time, until what is shown at a path is as it should be."""
     async with asyncio.timeout(900):
         while not holds(await one.read(program, path)):  # noqa: ASYNC110 - nothing but its API tells
             await asyncio.sleep(0.1)
 
 
-async def until_status(one: System, order_id: str, status: str) -> None:
+async def until_status(one: World, order_id: str, status: str) -> None:
     await until(one, "order", f"/orders/{order_id}", lambda shown: shown["status"] == status)
 
 
 def test_an_order_is_confirmed_everywhere() -> None:
-    async def story(one: System) -> None:
+    async def story(one: World) -> None:
         placed = await one.call("POST", "order", "/orders", order("o"), prefer=WAIT)
         assert (placed.status, placed.json()["status"]) == (201, "CONFIRMED")
         product = await one.read("stock", "/products/p")
@@ -55,7 +55,7 @@ def test_an_order_is_confirmed_everywhere() -> None:
 
 
 def test_refused_orders_leave_nothing_held() -> None:
-    async def story(one: System) -> None:
+    async def story(one: World) -> None:
         short = await one.call("POST", "order", "/orders", order("o1", qty=11), prefer=WAIT)
         assert (short.status, short.json()["type"]) == (409, "urn:handfast:problem:insufficient-stock")
         poor = await one.call("POST", "order", "/orders", order("o2", amount=1_001), prefer=WAIT)
@@ -70,7 +70,7 @@ def test_refused_orders_leave_nothing_held() -> None:
 
 
 def test_a_hold_is_paid_for_later_and_an_unpaid_one_is_swept() -> None:
-    async def story(one: System) -> None:
+    async def story(one: World) -> None:
         for order_id in ("paid", "unpaid"):
             held = await one.call("POST", "order", "/orders", order(order_id, hold={"seconds": 600}))
             assert (held.status, held.json()["status"]) == (201, "HELD")
@@ -88,7 +88,7 @@ def test_a_hold_is_paid_for_later_and_an_unpaid_one_is_swept() -> None:
 
 
 def test_a_dead_letter_is_replayed_and_applied_once() -> None:
-    async def story(one: System) -> None:
+    async def story(one: World) -> None:
         held = await one.call("POST", "order", "/orders", order("o", hold={"seconds": 600}))
         assert held.status == 201
         await one.call("PUT", "stock", "/products/p", {"frozen": True})
@@ -108,7 +108,7 @@ def test_a_dead_letter_is_replayed_and_applied_once() -> None:
 
 
 def test_a_broker_that_comes_back_empty_loses_nothing() -> None:
-    async def story(one: System) -> None:
+    async def story(one: World) -> None:
         one.broker.available = False
         placed = await one.call("POST", "order", "/orders", order("o"))
         assert (placed.status, placed.json()["status"]) == (201, "CONFIRMING")
@@ -122,7 +122,7 @@ def test_a_broker_that_comes_back_empty_loses_nothing() -> None:
 
 
 def test_every_program_stopped_and_started_again_finishes_what_was_accepted() -> None:
-    async def story(one: System) -> None:
+    async def story(one: World) -> None:
         one.broker.available = False
         placed = await one.call("POST", "order", "/orders", order("o"))
         assert placed.status == 201
@@ -138,7 +138,7 @@ def test_every_program_stopped_and_started_again_finishes_what_was_accepted() ->
 
 
 def test_an_order_whose_transaction_never_began_is_cancelled_and_its_own_hold_with_it() -> None:
-    async def story(one: System) -> None:
+    async def story(one: World) -> None:
         await one.stop("coordinator")
         placed = await one.call("POST", "order", "/orders", order("o"))
         assert (placed.status, placed.json()["status"]) == (202, "PENDING")

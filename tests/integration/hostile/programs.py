@@ -23,7 +23,7 @@ from shared.identity import ulids
 from shared.messaging.broker import Broker
 from shared.messaging.memory import MemoryBroker
 from tests.integration.hostile.wire import Answer, Headers, exchange
-from tests.simulation.system import PROGRAMS
+from tests.simulation.programs import PROGRAMS
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.waiting import eventually
 from tests.integration.hostile.programs import Programs
 from tests.integration.hostile.wire import Answer
-from tests.simulation.system import PROGRAMS
+from tests.simulation.programs import PROGRAMS
 
 WAIT: Final = {"Prefer": "wait=20"}
 STOCK: Final = {"participant": "stock", "claim": {"productId": "p", "qty": 1}}

@@ -10,7 +10,7 @@ from shared.http import guard
 from tests.e2e.waiting import eventually
 from tests.integration.hostile.programs import Programs, running
 from tests.integration.hostile.wire import raw
-from tests.simulation.system import PROGRAMS
+from tests.simulation.programs import PROGRAMS
 
 ORDER: Final[dict[str, Any]] = {"customerId": "c", "productId": "p", "qty": 1, "paymentAmt": 5}
 

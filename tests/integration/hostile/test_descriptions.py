@@ -22,7 +22,7 @@ from shared.database.inline import InlineDatabase
 from shared.messaging.memory import MemoryBroker
 from tests.integration.hostile.programs import Programs, running
 from tests.integration.hostile.seeds import Ids, instant, plant
-from tests.simulation.system import PROGRAMS
+from tests.simulation.programs import PROGRAMS
 
 Case = schemathesis.Case[Any]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.hostile.programs import Programs
 from tests.integration.hostile.wire import raw
-from tests.simulation.system import PROGRAMS
+from tests.simulation.programs import PROGRAMS
 
 every_program = pytest.mark.parametrize("program", PROGRAMS)
 

@@ -3,6 +3,8 @@
 They order, hold and pay, hold and forget, call off, reserve by themselves, want what they can't have, and say
 the same thing twice. A connection error, a 5xx or a 202 tells them nothing, so they repeat the same request
 until they know; what they know is a promise, to be compared with what became of it (tests.invariants).
+
+How a request is sent is a parameter: they shop at real processes as in the simulator.
 """
 
 import asyncio
@@ -13,13 +15,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import aiohttp
-
-from shared.settings import Settings
 from tests.invariants import Promise
+
+Send = Callable[[str, str, str, Any, Mapping[str, str]], Awaitable[tuple[int, str]]]
+"""Sends method, program, path (what follows /api/v1), body and headers; returns the answer's status and text.
+Raises UncertainError where there is no answer."""
 
 PATIENCE: Final = 90.0
 """Seconds for which a request is repeated."""
+PAUSE: Final = (0.02, 0.15)
 PLENTY: Final = 1_000_000
 LIMIT: Final = 3
 SCARCE: Final = 25
@@ -34,6 +38,7 @@ REFUSALS: Final = frozenset(
         "purchase-limit-reached",
         "unknown-product",
         "payment-declined",
+        "product-frozen",
         "order-cancelled",  # Its transaction ran out of time, because somebody was killed.
     }
 )
@@ -70,13 +75,24 @@ class Wish:
 
 
 class Customers:
-    """promises: by order id; reservations: the state in which each standalone one must end, by id;
-    refunded: by customer; wrong: answers that must not be; decided: orders whose outcome is known."""
+    """patience: seconds for which a request is repeated; pause: the least and the most between two visits.
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession, randomness: random.Random) -> None:
-        self._settings = settings
-        self._session = session
+    promises: by order id; reservations: the state in which each standalone one must end, by id; refunded: by
+    customer; wrong: answers that must not be; decided: orders whose outcome is known.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        randomness: random.Random,
+        *,
+        patience: float = PATIENCE,
+        pause: tuple[float, float] = PAUSE,
+    ) -> None:
+        self._send = send
         self._randomness = randomness
+        self._patience = patience
+        self._pause = pause
         self._number = 0
         self.promises: dict[str, Promise] = {}
         self.wishes: dict[str, Wish] = {}
@@ -104,15 +120,7 @@ class Customers:
             [visit] = self._randomness.choices(visits, list(_VISITS.values()))
             await visit(self)
             self.visits[visit.__name__] += 1
-            await asyncio.sleep(self._randomness.uniform(0.02, 0.15))
-
-    async def is_ready(self, program: str) -> bool:
-        """Ask a program whether it is ready."""
-        try:
-            async with self._session.get(f"{self._settings.url(program)}/readyz") as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+            await asyncio.sleep(self._randomness.uniform(*self._pause))
 
     async def read(self, program: str, path: str) -> Any:
         """Return what a GET answers; it must be 200."""
@@ -123,7 +131,7 @@ class Customers:
     async def insist(self, method: str, program: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Repeat a request until its answer is certain."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
+        end = loop.time() + self._patience
         last = "none"
         while loop.time() < end:
             try:
@@ -132,20 +140,17 @@ class Customers:
                 last = str(error)
             self.repeats += 1
             await asyncio.sleep(self._randomness.uniform(0.05, 0.3))
-        raise AssertionError(f"{method} {program}{path}: no certain answer in {PATIENCE:.0f} s, but {last}")
+        raise AssertionError(
+            f"{method} {program}{path}: no certain answer in {self._patience:.0f} s, but {last}"
+        )
 
     async def ask(self, method: str, program: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send a request once; raise UncertainError where nobody knows what became of it."""
-        url = f"{self._settings.url(program)}/api/v1{path}"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        try:
-            async with self._session.request(method, url, json=body, headers=named) as answer:
-                text = await answer.text()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise UncertainError(repr(error)) from error
-        if answer.status >= 500 or answer.status in _UNCERTAIN:
-            raise UncertainError(f"{answer.status} {text[:300]}")
-        return Answer(answer.status, json.loads(text) if text else {})
+        status, text = await self._send(method, program, path, body, named)
+        if status >= 500 or status in _UNCERTAIN:
+            raise UncertainError(f"{status} {text[:300]}")
+        return Answer(status, json.loads(text) if text else {})
 
     async def place(self, wish: dict[str, Any], **headers: str) -> Answer:
         """Place an order, and remember what is answered."""
@@ -161,13 +166,13 @@ class Customers:
 
     async def place_and_wait(self, wish: dict[str, Any]) -> Answer:
         """Place an order and repeat it until it is CONFIRMED or refused; return the last answer."""
-        end = asyncio.get_running_loop().time() + PATIENCE
+        end = asyncio.get_running_loop().time() + self._patience
         while True:
             answer = await self.place(wish, prefer="wait=10")
             if answer.status >= 300 or answer.body["status"] == "CONFIRMED":
                 return answer
             late = asyncio.get_running_loop().time() >= end
-            assert not late, f"not settled in {PATIENCE:.0f} s: {answer}"
+            assert not late, f"not settled in {self._patience:.0f} s: {answer}"
 
     async def repeat(self, order_id: str) -> None:
         """Place an order again that is final: it is answered as before."""
@@ -243,6 +248,34 @@ class Customers:
         if order_id := await self._hold(seconds=3):
             self.promises[order_id] = Promise.GONE
 
+    async def _hold_and_pay_late(self) -> None:
+        """Pay when the hold has expired, or is about to; whichever it is, it stays so."""
+        if order_id := await self._hold(seconds=2):
+            await asyncio.sleep(self._randomness.uniform(1.0, 4.0))
+            self._judge(order_id, await self.insist("PUT", "order", f"/orders/{order_id}"))
+
+    async def _hold_and_pay_twice(self) -> None:
+        """Pay twice at once: it is paid once."""
+        if order_id := await self._hold(seconds=15):
+            path = f"/orders/{order_id}"
+            one, two = await asyncio.gather(
+                self.insist("PUT", "order", path), self.insist("PUT", "order", path)
+            )
+            self._judge(order_id, one)
+            self._judge(order_id, two)
+
+    async def _say_something_else(self) -> None:
+        """Place another order under the id of one that was placed."""
+        if self.wishes:
+            order_id = self._randomness.choice(sorted(self.wishes))
+            other = self._wish(qty=PLENTY) | {"orderId": order_id}
+            answer = await self.insist("POST", "order", "/orders", other)
+            if "orderId" in self.wishes[order_id].body and (answer.status, answer.slug) != (
+                422,
+                "order-id-reused",
+            ):
+                self.wrong.append(f"another order under the id {order_id} was answered {answer}")
+
     async def _hold_and_call_off(self) -> None:
         if order_id := await self._hold(seconds=15):
             answer = await self.insist("DELETE", "order", f"/orders/{order_id}")
@@ -276,6 +309,8 @@ class Customers:
             reserved = await self.ask("POST", program, path, {**claim, "seconds": 5})
         except UncertainError:
             return  # If it is there, it expires.
+        if reserved.slug == "product-frozen":
+            return
         assert reserved.status == 201, reserved
         reservation_id = reserved.body["id"]
         method = self._randomness.choice(["PUT", "PUT", "DELETE", ""])
@@ -327,6 +362,9 @@ _VISITS: Final[Mapping[Callable[[Customers], Awaitable[None]], int]] = {
     Customers._want_too_much: 2,
     Customers._hold_and_pay: 4,
     Customers._hold_and_forget: 2,
+    Customers._hold_and_pay_late: 2,
+    Customers._hold_and_pay_twice: 2,
+    Customers._say_something_else: 1,
     Customers._hold_and_call_off: 2,
     Customers._give_back: 1,
     Customers._reserve_alone: 3,

@@ -1,0 +1,90 @@
+"""The person who runs the shop in a simulation: takes stock now and then, and replays dead letters."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from shared.errors import Unreachable
+from tests.collector import PROGRAMS, deposits_of
+from tests.simulation.world import World
+
+UNSETTLED: Final[Mapping[str, str]] = {
+    "coordinator": "SELECT count(*) FROM tcc_transaction WHERE state NOT IN ('CONFIRMED', 'CANCELLED')",
+    "order": "SELECT count(*) FROM orders WHERE status NOT IN ('CONFIRMED', 'CANCELLED')",
+}
+RESERVED: Final = "SELECT count(*) FROM reservation WHERE state NOT IN ('CONFIRMED', 'CANCELLED')"
+LETTERS: Final = (
+    "SELECT count(*) FROM letter WHERE state <> 'SETTLED' AND branch_id IS NOT NULL AND branch_id <> 'poison'"
+)
+STOCKTAKE: Final = ("product-0", "product-1")
+"""Products that are counted now and then, and frozen meanwhile."""
+
+
+class Operator:
+    """Looks after a world."""
+
+    def __init__(self, world: World, randomness: random.Random) -> None:
+        self._world = world
+        self._randomness = randomness
+
+    async def deposits(self) -> dict[str, int]:
+        """Return what was paid into the accounts."""
+        return await deposits_of(self._world.read)
+
+    async def work(self, closing: asyncio.Event, troubles: "asyncio.Task[None]") -> None:
+        """Take stock and replay letters until the shop is closed and the troubles are over."""
+        while not (closing.is_set() and troubles.done()):
+            await asyncio.sleep(self._randomness.uniform(2.0, 8.0))
+            product = self._randomness.choice(STOCKTAKE)
+            await self._freeze(product)
+            await asyncio.sleep(self._randomness.uniform(0.5, 8.0))
+            await self._thaw(product)
+            if self._randomness.random() < 0.5:
+                await self.replay_all()
+        for product in STOCKTAKE:
+            await self._thaw(product)
+
+    async def replay_all(self) -> None:
+        """Replay every open letter once, as far as its program answers."""
+        for program in PROGRAMS:
+            listed = await self._ask("GET", program, "/dead-letters?limit=500")
+            for letter in (listed or {}).get("items", []):
+                if letter["state"] == "OPEN" and letter["branchId"] not in (None, "poison"):
+                    path = f"/dead-letters/{letter['letterId']}/replays"
+                    await self._ask("POST", program, path, {"who": "operator", "why": "thawed"})
+
+    def unsettled(self) -> bool:
+        """Say whether anything is still under way, by a look into the databases."""
+        return any(
+            self._count(name, query) > 0
+            for name in self._world.hosts
+            for query in (UNSETTLED.get(name), None if name == "coordinator" else RESERVED, LETTERS)
+            if query is not None
+        )
+
+    def _count(self, name: str, query: str) -> int:
+        def work(connection: Connection) -> int:
+            return int(connection.exec_driver_sql(query).scalar_one())
+
+        return self._world.hosts[name].store.write_now(work)
+
+    async def _freeze(self, product: str) -> None:
+        await self._ask("PUT", "stock", f"/products/{product}", {"frozen": True})
+
+    async def _thaw(self, product: str) -> None:
+        """Release a product, however often that has to be said."""
+        thawed = None
+        while thawed is None:
+            thawed = await self._ask("PUT", "stock", f"/products/{product}", {"frozen": False})
+            await asyncio.sleep(0.5)
+
+    async def _ask(self, method: str, program: str, path: str, body: Any = None) -> Any:
+        """Send a request; return its answer, None where it was not done."""
+        try:
+            reply = await self._world.call(method, program, path, body)
+        except Unreachable:
+            return None
+        return reply.json() if reply.status < 300 else None

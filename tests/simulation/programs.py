@@ -1,0 +1,47 @@
+"""The four programs as a simulation starts them."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from fastapi import FastAPI
+from sqlalchemy import Table
+
+import coordinator.app
+import coordinator.settings
+import coordinator.tables
+import order_service.app
+import order_service.settings
+import order_service.tables
+import payment_service.app
+import payment_service.settings
+import payment_service.tables
+import stock_service.app
+import stock_service.settings
+import stock_service.tables
+from shared.settings import Settings
+
+
+class Program(NamedTuple):
+    """How a program is made."""
+
+    create: Callable[..., FastAPI]
+    settings: type[Settings]
+    tables: tuple[Table, ...]
+
+
+PROGRAMS: Final[Mapping[str, Program]] = {
+    "coordinator": Program(
+        coordinator.app.create_app, coordinator.settings.CoordinatorSettings, coordinator.tables.TABLES
+    ),
+    "order": Program(
+        order_service.app.create_app, order_service.settings.OrderSettings, order_service.tables.TABLES
+    ),
+    "stock": Program(
+        stock_service.app.create_app, stock_service.settings.StockSettings, stock_service.tables.TABLES
+    ),
+    "payment": Program(
+        payment_service.app.create_app,
+        payment_service.settings.PaymentSettings,
+        payment_service.tables.TABLES,
+    ),
+}

@@ -1,0 +1,198 @@
+"""The simulated world: the four real programs in one event loop on virtual time, with a network, a broker and
+databases between them that do what real ones do to programs. The same seed gives the same history."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pydantic_core
+from fastapi import FastAPI
+from sqlmodel import SQLModel
+
+from shared.database.inline import InlineDatabase
+from shared.http.caller import Reply
+from shared.identity import ulids
+from shared.messaging.memory import MemoryBroker
+from tests.simulation.conditions import Conditions
+from tests.simulation.kafka import SESSION_SECONDS, LifesBroker
+from tests.simulation.life import Life, watch_tasks
+from tests.simulation.loop import VirtualClock
+from tests.simulation.network import CUSTOMER, Network, origin
+from tests.simulation.programs import PROGRAMS
+from tests.simulation.store import LifesDatabase
+from tests.simulation.trace import Trace
+
+STARTS_AGAIN: Final = 1.0
+"""Seconds until a program that could not start is started again."""
+
+
+class Host:
+    """A program over its lives: what survives a crash is its database and its clock."""
+
+    def __init__(self, name: str, clock: VirtualClock) -> None:
+        self.name = name
+        self.clock = clock
+        self.store = InlineDatabase()
+        self.life: Life | None = None
+        self.app: FastAPI | None = None
+        self.broker: LifesBroker | None = None
+        self.lives = 0
+        self.ended: asyncio.Event | None = None
+        self.runner: asyncio.Task[None] | None = None
+
+
+class World:
+    """Four programs that can be talked to and troubled. conditions: the faults that are on just now."""
+
+    def __init__(self, seed: object = 1, *, keep_trace: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        watch_tasks(loop)
+        self._seed = seed
+        self.trace = Trace(loop, keep=keep_trace)
+        self.clock = VirtualClock(loop)
+        self.broker = MemoryBroker(self.clock)
+        self.conditions = Conditions(self._source("conditions"))
+        self.hosts = {name: Host(name, VirtualClock(loop)) for name in PROGRAMS}
+        self.network = Network(self.hosts, self.conditions, self._source("network"), self.trace)
+        self._customer = self.network.caller(CUSTOMER)
+        self._keepers: set[asyncio.Task[None]] = set()
+
+    async def start(self, name: str) -> None:
+        """Start a program on its database, which is made at its first start."""
+        host = self.hosts[name]
+        assert host.life is None or not host.life.alive, f"{name} runs already"
+        if host.lives == 0:
+            await host.store.start()
+            host.store.write_now(
+                lambda connection: SQLModel.metadata.create_all(
+                    connection, tables=list(PROGRAMS[name].tables)
+                )
+            )
+        host.lives += 1
+        life = host.life = Life(name, host.lives)
+        self.trace.note(f"{name} starts its life {life.number}")
+        source = self._source(f"{name}/{life.number}")
+        database = LifesDatabase(
+            life, host.store, self.conditions, self._source(f"{name}/{life.number}/disk"), self.trace
+        )
+        host.broker = LifesBroker(
+            life, self.broker, self.conditions, self._source(f"{name}/{life.number}/kafka"), self.trace
+        )
+        app = PROGRAMS[name].create(
+            PROGRAMS[name].settings(_env_file=None),
+            clock=host.clock,
+            new_id=ulids(host.clock, source),
+            randomness=source,
+            database=database,
+            broker=host.broker,
+            caller=self.network.caller(name, life),
+        )
+        host.ended = asyncio.Event()
+        up = asyncio.Event()
+        host.runner = life.spawn(_live(host, app, up, host.ended))
+        starting = asyncio.ensure_future(up.wait())
+        await asyncio.wait((starting, host.runner), return_when=asyncio.FIRST_COMPLETED)
+        starting.cancel()
+
+    async def stop(self, name: str) -> None:
+        """Stop a program as SIGTERM does; its database stays."""
+        host = self.hosts[name]
+        assert host.ended is not None
+        assert host.runner is not None
+        assert host.life is not None
+        host.ended.set()
+        await host.runner
+        host.life.alive = False
+
+    async def crash(self, name: str) -> None:
+        """Kill a program wherever it is."""
+        host = self.hosts[name]
+        if host.life is None or not host.life.alive:
+            return
+        self.trace.note(f"{name} crashes")
+        host.app = None
+        host.life.crash()
+        self._later(SESSION_SECONDS, host.broker)
+
+    async def pause(self, name: str, seconds: float) -> None:
+        """Stop a program for a while, as SIGSTOP does: its group goes on without it."""
+        host = self.hosts[name]
+        life, broker = host.life, host.broker
+        if life is None or broker is None or not life.alive or life.paused:
+            return
+        self.trace.note(f"{name} is paused for {seconds:g} s")
+        life.pause()
+        await asyncio.sleep(min(SESSION_SECONDS, seconds))
+        out = seconds > SESSION_SECONDS
+        if out:
+            await broker.expel()
+            await asyncio.sleep(seconds - SESSION_SECONDS)
+        if life.alive:
+            self.trace.note(f"{name} goes on")
+            life.resume()
+            if out and self.broker.available:
+                await broker.rejoin()
+
+    async def close(self) -> None:
+        """End everything."""
+        for host in self.hosts.values():
+            if host.life is not None and host.life.alive:
+                host.life.resume()
+                await self.stop(host.name)
+        await self.network.close()
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for host in self.hosts.values():
+            await host.store.close()
+
+    async def call(self, method: str, program: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """Send a request as a customer would; raise Unreachable where no answer comes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        content = None if body is None else pydantic_core.to_json(body)
+        url = f"{origin(program)}/api/v1{path}"
+        return await self._customer.call(method, url, headers=named, body=content, timeout=60)
+
+    async def read(self, program: str, path: str) -> Any:
+        """Return what a GET answers; it must be 200."""
+        reply = await self.call("GET", program, path)
+        assert reply.status == 200, reply
+        return reply.json()
+
+    def _source(self, name: str) -> random.Random:
+        """Return a source of randomness of its own, so that one more draw here changes nothing there."""
+        return random.Random(f"{self._seed}/{name}")
+
+    def _later(self, seconds: float, broker: LifesBroker | None) -> None:
+        """Have the group notice, once its session is over, that a member is gone."""
+
+        async def notice() -> None:
+            await asyncio.sleep(seconds)
+            if broker is not None:
+                await broker.expel()
+
+        keeper = asyncio.get_running_loop().create_task(notice())
+        self._keepers.add(keeper)
+        keeper.add_done_callback(self._keepers.discard)
+
+
+async def _live(host: Host, app: FastAPI, up: asyncio.Event, ended: asyncio.Event) -> None:
+    async with app.router.lifespan_context(app):
+        host.app = app
+        up.set()
+        await ended.wait()
+        host.app = None
+
+
+@asynccontextmanager
+async def world(seed: object = 1, *, keep_trace: bool = False) -> AsyncIterator[World]:
+    """Have all four programs run in a calm world."""
+    one = World(seed, keep_trace=keep_trace)
+    try:
+        for name in PROGRAMS:
+            await one.start(name)
+        yield one
+    finally:
+        await one.close()
