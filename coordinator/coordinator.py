@@ -202,7 +202,8 @@ class Coordinator:
         if found.state in UNDECIDED and now >= found.deadline:
             found = await self._change(transaction_id, lambda one: _expire(one, self._clock.now()))
             self._follow_up(found)
-        if branch_id is not None and not _counts(found, branch_id):
+        # One that was cancelled for being unknown has no branches, and that is the reason to tell.
+        if branch_id is not None and found.branches and not _counts(found, branch_id):
             return Ruling("cancel", found.state, found.deadline, "branch-closed")
         if branch_id is not None and waits_for_others(found, branch_id):
             return Ruling("wait", found.state, found.deadline, found.reason)

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
     broker_memory_mib: int = Field(
         128,
-        description="MiB at which `up` renews the embedded broker, which keeps every record it took; "
+        description="Mebibytes at which `up` renews the embedded broker, which keeps every record; "
         "0: never.",
         ge=0,
     )
