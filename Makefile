@@ -10,7 +10,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench year docs lock clean
+.PHONY: help setup demo up test check bench year chaos docs lock clean
 
 help: ## list the tasks
 	@echo "Handfast: make <task> [ARGS=\"...\"]"
@@ -42,6 +42,9 @@ bench: setup ## measure orders per second, latency and CPU, beside a bare baseli
 
 year: setup ## put a shop's whole year (about 71,000 orders) through a fresh stack and check every one
 	$(BIN)/python -m tests.e2e.jaffle $(ARGS)
+
+chaos: setup ## kill, stop and cut off a stack under load for five minutes, heal it and check every order
+	$(BIN)/python -m tests.chaos.run $(ARGS)
 
 docs: setup ## write docs/settings.md anew from the settings' own descriptions
 	$(BIN)/python -m tests.unit.repo.settings_page

@@ -25,10 +25,11 @@ from cli.datadir import started_at
 from cli.programs import taken
 from cli.stack import OwnStack
 from shared.settings import BROKER_PORT, PORTS, database_path
-from tests.collector import COLLECTIONS, collect, deposits_of
+from tests.collector import collect, deposits_of
 from tests.customers import Customers
 from tests.e2e.conftest import StartStack
 from tests.e2e.lines import is_ready, line_to
+from tests.e2e.settled import until_settled
 from tests.e2e.waiting import eventually
 from tests.invariants import Finding, Promise, broken, unfinished, unkept
 
@@ -88,7 +89,7 @@ async def _through_kills(stack: OwnStack) -> None:
                 await _kill(stack, customers, name)
             await _more_decided(customers)
             shut.set()
-        await _until_settled(customers)
+        await until_settled(customers.read, SETTLED_WITHIN)
         snapshot = await collect(customers.read, deposits)
         findings = [*broken(snapshot), *unfinished(snapshot), *unkept(snapshot, customers.promises)]
         assert not findings, _listed(findings)
@@ -165,30 +166,11 @@ async def _accept_without_confirming(stack: OwnStack) -> dict[str, int]:
 
 async def _all_confirmed(stack: OwnStack, deposits: dict[str, int]) -> None:
     async with _customers(stack) as customers:
-        await _until_settled(customers)
+        await until_settled(customers.read, SETTLED_WITHIN)
         snapshot = await collect(customers.read, deposits)
         promises = {str(wish["orderId"]): Promise.KEPT for wish in EARLY}
         findings = [*broken(snapshot), *unfinished(snapshot), *unkept(snapshot, promises)]
         assert not findings, _listed(findings)
-
-
-async def _until_settled(customers: Customers) -> None:
-    """Return once nothing is under way any more."""
-    end = time.monotonic() + SETTLED_WITHIN
-    while left := [found async for found in _under_way(customers)]:
-        assert time.monotonic() < end, f"after {SETTLED_WITHIN:.0f} s still under way:\n" + "\n".join(left)
-        await asyncio.sleep(LOOK)
-
-
-async def _under_way(customers: Customers) -> AsyncIterator[str]:
-    """Say what isn't final, a few of each kind."""
-    lists = [("order", f"/orders?status={name}") for name in ("PENDING", "HELD", "CONFIRMING", "CANCELLING")]
-    for state in ("TRYING", "TRIED", "CONFIRMING", "CANCELLING"):
-        lists.append(("coordinator", f"/transactions?state={state}"))
-        lists += [(name, f"{path}?state={state}") for name, path in COLLECTIONS.items()]
-    for program, path in lists:
-        for found in (await customers.read(program, f"{path}&limit=3"))["items"]:
-            yield f"{program}{path}: {found}"
 
 
 def _statuses(stack: OwnStack) -> set[tuple[str, int]]:

@@ -1,0 +1,62 @@
+"""Makes a plan come true on a stack and its proxies, and leaves nothing stopped or disturbed behind."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from tests.chaos.plan import ON_LINKS, PROCESSES, Kind, Trouble
+from tests.chaos.processes import Processes
+from tests.chaos.proxy import Proxy
+
+Say = Callable[[str], None]
+"""Takes a line for the person who watches."""
+
+
+class Turmoil:
+    """The troubles of one stack. proxies: by link; struck: what did something, by kind and subject;
+    whole_pauses: how many pauses lasted as long as they should, because nobody killed who was paused."""
+
+    def __init__(
+        self, processes: Processes, proxies: Mapping[str, Proxy], plan: Sequence[Trouble], say: Say
+    ) -> None:
+        self._processes = processes
+        self._proxies = proxies
+        self._plan = plan
+        self._say = say
+        self.struck: Counter[tuple[Kind, str]] = Counter()
+        self.whole_pauses = 0
+
+    async def run(self) -> None:
+        """Let every trouble come and go. When this ends, even by an exception, all goes well again."""
+        async with asyncio.TaskGroup() as group:
+            for trouble in self._plan:
+                group.create_task(self._come(trouble))
+
+    async def _come(self, trouble: Trouble) -> None:
+        await asyncio.sleep(trouble.at)
+        self._say(str(trouble))
+        if trouble.kind in ON_LINKS:
+            await self._interfere(trouble)
+        elif trouble.kind is Kind.PAUSE:
+            with self._processes.paused(trouble.subject) as process:
+                self._note(trouble, process is not None)
+                await asyncio.sleep(trouble.seconds)
+                self.whole_pauses += process is not None and process.runs()
+        elif trouble.kind is Kind.BLACKOUT:
+            killed = [self._processes.end(name, signal.SIGKILL) for name in PROCESSES]
+            self._note(trouble, any(killed))
+        else:
+            number = signal.SIGTERM if trouble.kind is Kind.RESTART else signal.SIGKILL
+            self._note(trouble, self._processes.end(trouble.subject, number))
+
+    async def _interfere(self, trouble: Trouble) -> None:
+        proxy = self._proxies[trouble.subject]
+        before = proxy.struck[trouble.kind]
+        with proxy.interfered(trouble.kind):
+            await asyncio.sleep(trouble.seconds)
+        self._note(trouble, proxy.struck[trouble.kind] > before)
+
+    def _note(self, trouble: Trouble, did: bool) -> None:
+        if did:
+            self.struck[trouble.kind, trouble.subject] += 1
