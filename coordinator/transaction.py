@@ -240,8 +240,11 @@ def learn(transaction: Transaction, fact: Fact, now: Millis, policy: Policy) -> 
     if branch is None:
         return transaction
     if isinstance(fact, Answered):
-        take_in = _learn_try if fact.phase is Phase.TRY else _learn_end
-        return _put(transaction, branch, take_in(branch, fact, now, policy))
+        if fact.phase is Phase.TRY:
+            learned = _learn_try(branch, fact, now, transaction.decidable_until, policy)
+        else:
+            learned = _learn_end(branch, fact, now, policy)
+        return _put(transaction, branch, learned)
     if branch.state is not BranchState.CONFIRMING:
         return transaction
     if isinstance(fact, Settled):
@@ -344,7 +347,7 @@ def _published(branch: Branch, now: Millis, policy: Policy) -> Branch:
     return branch._replace(attempts=branch.attempts + 1, due_at=now + wait)
 
 
-def _learn_try(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> Branch:
+def _learn_try(branch: Branch, fact: Answered, now: Millis, until: Millis, policy: Policy) -> Branch:
     if branch.state is not BranchState.TRYING:
         return branch
     attempts = branch.attempts + fact.attempts
@@ -357,7 +360,9 @@ def _learn_try(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> B
                 state=state, attempts=attempts, problem=fact.problem, last_error=fact.error
             )
         case Sort.UNKNOWN:
-            due_at = now + _back_off(attempts, fact.jitter, policy)
+            # A burst is many attempts, and after `until` the next is no use: it comes while there is time.
+            longest = max((until - now) // 4, policy.retry)
+            due_at = now + min(_back_off(attempts, fact.jitter, policy), longest)
             return branch._replace(attempts=attempts, last_error=fact.error, due_at=due_at)
 
 

@@ -137,6 +137,21 @@ def test_an_unknown_try_is_called_again_after_its_back_off() -> None:
     assert len(calls(one, NOW + 100, KAFKA)) == 1
 
 
+def test_a_try_that_stays_unknown_for_a_burst_is_called_again_while_it_still_counts() -> None:
+    """A burst is many calls: their back-off would reach beyond the deadline."""
+    one = transaction("stock", timeout=30_000)
+    burst = answered("stock", Sort.UNKNOWN, attempts=17)
+    now, bursts = NOW, 0
+    while now < one.decidable_until - 2_000:
+        now += 1_000
+        one = after(one, burst, now=now)
+        due = wake_at(one)
+        assert due is not None
+        assert now < due < one.decidable_until
+        now, bursts = due, bursts + 1
+    assert bursts >= 4
+
+
 def test_a_manual_transaction_waits_tried_until_somebody_decides_or_its_deadline() -> None:
     one = all_tried(transaction(mode=Mode.MANUAL, timeout=600_000))
     assert one.state is State.TRIED
