@@ -218,13 +218,19 @@ class Customers:
         await self.place(wish, idempotency_key=wish.pop("orderId"))
 
     async def _buy_what_is_limited(self) -> None:
-        await self.place(self._wish(product="limited"))
+        """Want more than one may have, at once."""
+        customer = self._randomness.choice(CUSTOMERS)
+        wishes = [self._wish(customer=customer, product="limited") for _ in range(3)]
+        await asyncio.gather(*map(self.place, wishes))
 
     async def _buy_what_is_scarce(self) -> None:
-        await self.place(self._wish(product="scarce"))
+        """Want, at once, so much of it that it can't be enough for all for long."""
+        wishes = [self._wish(product="scarce", qty=SCARCE // 3) for _ in range(3)]
+        await asyncio.gather(*map(self.place, wishes))
 
     async def _buy_without_money(self) -> None:
-        await self.place(self._wish(customer="poor", amount=POOR // 3))
+        wishes = [self._wish(customer="poor", amount=POOR // 3) for _ in range(4)]
+        await asyncio.gather(*map(self.place, wishes))
 
     async def _want_too_much(self) -> None:
         wish = self._randomness.choice(

@@ -44,11 +44,13 @@ class Window:
 
 @dataclass
 class Conditions:
-    """The faults that are on. struck: how often each did something."""
+    """The faults that are on. struck: how often each did something; deaf: the broker takes records and
+    hands none out."""
 
     randomness: random.Random
     windows: list[Window] = field(default_factory=list)
     struck: Counter[Fault] = field(default_factory=Counter)
+    deaf: bool = False
 
     def strikes(self, fault: Fault, subject: str, other: str = "") -> bool:
         """Say whether a fault strikes a program, or the link from it to another, and count it."""

@@ -104,6 +104,9 @@ class _Subscription:
 
     async def fetch(self, max_records: int, wait: float) -> Mapping[TopicPartition, Sequence[Record]]:
         await self._way.reach()
+        if self._way.conditions.deaf:
+            await asyncio.sleep(wait)
+            return {}
         records = await self._subscription.fetch(max_records, wait)
         await self._way.life.gate()
         return records

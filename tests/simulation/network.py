@@ -21,10 +21,13 @@ from shared.telemetry import current_traceparent
 from tests.simulation.conditions import Conditions, Fault
 from tests.simulation.life import Life
 from tests.simulation.trace import Trace
+from tests.simulation.watch import Watch
 
 CUSTOMER: Final = "customer"
 BY_PORT: Final = {port: name for name, port in PORTS.items()}
 REMEMBERED: Final = 200
+LATE: Final = (8.0, 80.0)
+"""Seconds by which a request is delayed beyond what anybody waits for."""
 
 
 class Host(Protocol):
@@ -41,12 +44,18 @@ class Network:
     """Carries requests to hosts. tries: the latest Trys that were sent, for one to come late."""
 
     def __init__(
-        self, hosts: Mapping[str, Host], conditions: Conditions, randomness: random.Random, trace: Trace
+        self,
+        hosts: Mapping[str, Host],
+        conditions: Conditions,
+        randomness: random.Random,
+        trace: Trace,
+        watch: Watch,
     ) -> None:
         self._hosts = hosts
         self._conditions = conditions
         self._randomness = randomness
         self._trace = trace
+        self._watch = watch
         self._couriers: set[asyncio.Task[None]] = set()
         self.tries: list[tuple[str, httpx.Request]] = []
 
@@ -110,7 +119,7 @@ class Network:
         if strikes(Fault.PARTITION, source, target) or strikes(Fault.DROP, source, target):
             return
         if strikes(Fault.DELAY, source, target):
-            await asyncio.sleep(self._randomness.uniform(12.0, 120.0))
+            await asyncio.sleep(self._randomness.uniform(*LATE))
         if strikes(Fault.BURST, target):
             reply: Reply | Unreachable = Reply(503, {}, b"")
         else:
@@ -132,11 +141,13 @@ class Network:
         life, app = host.life, host.app
         if life is None or app is None or not life.alive:
             return Unreachable(f"{target} refuses the connection.")
+        answered = self._watch.before(target, request)
         serving = life.spawn(_serve(life, app, request))
         await asyncio.wait((serving,))
         if serving.cancelled():
             return Unreachable(f"{target} closed the connection.")
         response = serving.result()
+        answered(response.status_code)
         return Reply(response.status_code, dict(response.headers), response.content)
 
     def _latency(self, source: str, target: str) -> float:

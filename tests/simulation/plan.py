@@ -18,6 +18,8 @@ LINKS: Final = (
 )
 ON_LINKS: Final = (Fault.DROP, Fault.LOSE, Fault.DELAY, Fault.DUPLICATE, Fault.REORDER, Fault.PARTITION)
 ON_DISKS: Final = (Fault.LOCKED, Fault.FAILING, Fault.DISK_FULL)
+ONCE: Final = (0, 1, 1, 2)
+OFTEN: Final = dict.fromkeys(ON_LINKS, (1, 2, 3))
 LEASES: Final = 3 * 5.0
 """Seconds of three leases of the coordinator's driver."""
 SKEW: Final = 600_000
@@ -42,7 +44,7 @@ class Trouble:
 
 def draw(randomness: random.Random, span: float) -> tuple[Trouble, ...]:
     """Draw a plan for so many seconds: each fault about once, some more often."""
-    drawn = [fault for fault in Fault for _ in range(randomness.choice((0, 1, 1, 2)))]
+    drawn = [fault for fault in Fault for _ in range(randomness.choice(OFTEN.get(fault, ONCE)))]
     randomness.shuffle(drawn)
     return tuple(sorted((_trouble(fault, randomness, span) for fault in drawn), key=lambda one: one.at))
 
@@ -55,7 +57,7 @@ def _trouble(fault: Fault, randomness: random.Random, span: float) -> Trouble:
         if fault is Fault.PARTITION:
             there, back = (source, target), (target, source)
             return Trouble(fault, at, seconds, *randomness.choice((there, back)))
-        return Trouble(fault, at, seconds, source, target, 0.2 + amount / 2)
+        return Trouble(fault, at, seconds, source, target, randomness.choice((0.2, 0.5, 1.0)))
     if fault in ON_DISKS:
         seconds = min(seconds, 5.0)
     seconds = {Fault.CRASH: min(seconds, 10.0), Fault.PAUSE: LEASES}.get(fault, seconds)

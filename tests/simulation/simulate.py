@@ -90,7 +90,7 @@ async def _run(case: Case, keep_trace: bool) -> Report:
         snapshot = _without_poison(await collect(one.read, deposits))
         found = [*broken(snapshot), *unfinished(snapshot), *unkept(snapshot, customers.promises)]
         findings += [str(finding) for finding in (*found, *_alone(customers, snapshot))]
-        findings += [f"[the answers fit] {wrong}" for wrong in customers.wrong]
+        findings += [*(f"[the answers fit] {wrong}" for wrong in customers.wrong), *one.watch.findings]
         return Report(
             case=replace(case, plan=plan),
             findings=tuple(findings),

@@ -16,6 +16,7 @@ from shared.errors import DatabaseUnavailable
 from tests.simulation.conditions import Conditions, Fault
 from tests.simulation.life import Life
 from tests.simulation.trace import Trace
+from tests.simulation.watch import Watch
 
 T = TypeVar("T")
 
@@ -30,12 +31,14 @@ class LifesDatabase:
         conditions: Conditions,
         randomness: random.Random,
         trace: Trace,
+        watch: Watch,
     ) -> None:
         self._life = life
         self._store = store
         self._conditions = conditions
         self._randomness = randomness
         self._trace = trace
+        self._watch = watch
         self._listeners: list[Callable[[], None]] = []
 
     async def start(self) -> None:
@@ -49,6 +52,7 @@ class LifesDatabase:
             work = _without_room(work)
         result = self._store.write_now(work)
         self._trace.note(f"{self._life.name} commits")
+        self._watch.committed(self._life.name)
         # A crash here is one after the commit and before anybody knows of it.
         await asyncio.sleep(self._randomness.uniform(0.0, 0.001))
         await self._life.gate()

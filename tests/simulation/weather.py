@@ -40,6 +40,7 @@ class Weather:
         """End whatever is still wrong: everybody runs, on true time, on a broker that is there."""
         self._world.conditions.windows.clear()
         self._world.broker.available = True
+        self._world.conditions.deaf = False
         for host in self._world.hosts.values():
             host.clock.skew = 0
             if host.life is None or not host.life.alive:
@@ -88,9 +89,12 @@ class Weather:
         self._world.broker.available = True
 
     async def _broker_empty(self, trouble: Trouble) -> None:
+        """Take records for a while and hand none out; then die, and come back without them."""
         self._struck[trouble.fault] += 1
-        self._world.broker.available = False
-        await asyncio.sleep(trouble.seconds)
+        self._world.conditions.deaf = True
+        await asyncio.sleep(trouble.seconds / 2)
+        self._world.broker.available = self._world.conditions.deaf = False
+        await asyncio.sleep(trouble.seconds / 2)
         self._world.broker.forget()
         self._world.broker.available = True
 

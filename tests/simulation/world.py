@@ -23,6 +23,7 @@ from tests.simulation.network import CUSTOMER, Network, origin
 from tests.simulation.programs import PROGRAMS
 from tests.simulation.store import LifesDatabase
 from tests.simulation.trace import Trace
+from tests.simulation.watch import Watch
 
 STARTS_AGAIN: Final = 1.0
 """Seconds until a program that could not start is started again."""
@@ -55,7 +56,8 @@ class World:
         self.broker = MemoryBroker(self.clock)
         self.conditions = Conditions(self._source("conditions"))
         self.hosts = {name: Host(name, VirtualClock(loop)) for name in PROGRAMS}
-        self.network = Network(self.hosts, self.conditions, self._source("network"), self.trace)
+        self.watch = Watch(lambda name: self.hosts[name])
+        self.network = Network(self.hosts, self.conditions, self._source("network"), self.trace, self.watch)
         self._customer = self.network.caller(CUSTOMER)
         self._keepers: set[asyncio.Task[None]] = set()
 
@@ -73,12 +75,13 @@ class World:
         host.lives += 1
         life = host.life = Life(name, host.lives)
         self.trace.note(f"{name} starts its life {life.number}")
-        source = self._source(f"{name}/{life.number}")
+        where = f"{name}/{life.number}"
+        source = self._source(where)
         database = LifesDatabase(
-            life, host.store, self.conditions, self._source(f"{name}/{life.number}/disk"), self.trace
+            life, host.store, self.conditions, self._source(f"{where}/disk"), self.trace, self.watch
         )
         host.broker = LifesBroker(
-            life, self.broker, self.conditions, self._source(f"{name}/{life.number}/kafka"), self.trace
+            life, self.broker, self.conditions, self._source(f"{where}/broker"), self.trace
         )
         app = PROGRAMS[name].create(
             PROGRAMS[name].settings(_env_file=None),
@@ -129,11 +132,15 @@ class World:
         if out:
             await broker.expel()
             await asyncio.sleep(seconds - SESSION_SECONDS)
-        if life.alive:
-            self.trace.note(f"{name} goes on")
-            life.resume()
-            if out and self.broker.available:
+        if not life.alive:
+            return
+        self.trace.note(f"{name} goes on")
+        life.resume()
+        while out and life.alive:
+            if self.broker.available:
                 await broker.rejoin()
+                return
+            await asyncio.sleep(SESSION_SECONDS)
 
     async def close(self) -> None:
         """End everything."""
