@@ -1,0 +1,65 @@
+"""Everything that the deliberately broken participants lack: each of them exactly one of these."""
+
+from enum import StrEnum
+
+
+class Lack(StrEnum):
+    """What is missing in a participant that otherwise keeps the contract."""
+
+    # Try
+    ID_OF_THE_BRANCH = "it chooses ids of its own for its reservations"
+    URI = "the uri leads nowhere"
+    EXPIRES = "it doesn't say when a reservation expires"
+    EFFECT = "it answers as it should and does nothing"
+    DEADLINE = "it holds whatever comes, however late"
+    SKEW = "it allows clocks no difference"
+    REFUSAL = "it fails (500) where it should refuse"
+    SAME_REFUSAL = "it refuses a repeated Try in another way"
+    CANCEL_OF_REFUSED = "it answers the Cancel of a refused Try with 404"
+    # Repeats
+    REPEAT_OF_TRY = "it refuses a Try that it has held already"
+    ONE_HOLD = "it holds again when a Try is repeated"
+    SAME_ANSWER = "it makes a new expiry up for a repeated Try"
+    TRY_AFTER_CONFIRM = "it refuses to repeat the Try of what is confirmed"
+    REPEAT_OF_CONFIRM = "it answers a repeated Confirm with 404"
+    ONE_EFFECT = "it keeps again when a Confirm is repeated"
+    REPEAT_OF_CANCEL = "it answers a repeated Cancel with 404"
+    RELEASE = "it answers a Cancel as it should and lets nothing go"
+    ONE_RELEASE = "it lets go again when a Cancel is repeated"
+    BODY_COMPARED = "it takes any body for a repeat"
+    TRANSACTION_COMPARED = "it takes any transaction's Try for a repeat"
+    # Decisions
+    APPLYING = "it accepts Confirms (202) and never applies them"
+    UNKNOWN_NOT_FOUND = "it confirms what it has never heard of"
+    CANCEL_OF_UNKNOWN = "it answers the Cancel of an unknown branch with 404"
+    TOMBSTONE = "it forgets a Cancel that came before its Try"
+    CANCELLED_FOR_GOOD = "it holds anew what was cancelled"
+    CONFIRM_CONTRADICTED = "it takes a Confirm of what is cancelled for done"
+    CANCEL_CONTRADICTED = "it takes a Cancel of what is confirmed for done"
+    CONFIRMED_FOR_GOOD = "it undoes what is confirmed when it is cancelled"
+    OWNER = "it lets any transaction decide"
+    OWNER_NAMED = "it lets a decision leave out whose it is"
+    # Races
+    LOCK_ON_TRY = "equal Trys overtake each other between its look and its write"
+    LOCK_ON_CONFIRM = "equal Confirms overtake each other between its look and its write"
+    LOCK_ON_CANCEL = "a Cancel overtakes its Try between its look and its write"
+    LOCK_ON_DECISION = "a Confirm and a Cancel overtake each other between its look and its write"
+    ATOMIC_COUNTERS = "branches held at once overwrite each other's count"
+    # Expiry
+    PATIENCE = "it lets go by its own clock"
+    SWEEPER = "it never asks about what has expired"
+    WAITING = "it lets go when it is told to wait"
+    CONFIRMING_WHEN_TOLD = "it lets go when it is told to confirm"
+    CANCELLING_WHEN_TOLD = "it holds on when it is told to cancel"
+    HOLDING_ON = "it lets go when the coordinator is away"
+    ASKING_AGAIN = "it asks once, and never again"
+    LATE_CONFIRM = "it refuses a Confirm that comes after the expiry"
+    INQUIRY_NAMES_BRANCH = "it asks about a branch that it makes up"
+    # What makes no sense
+    HEADERS_CHECKED = "it fails (500) where a header is missing"
+    IDS_CHECKED = "it takes any text for an id"
+    DEADLINE_CHECKED = "it fails (500) where a deadline can't be read"
+    ZONE_CHECKED = "it takes a deadline without a zone"
+    BODY_CHECKED = "it fails (500) where a body can't be read"
+    PROBLEMS = "its refusals are plain text"
+    SLUGS = "all its refusals have the same type"
