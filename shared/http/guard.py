@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 UNGUARDED: Final = frozenset({"/livez", "/readyz", "/metrics"})
 BODY_SECONDS: Final = 10.0
 """How long a body may take to arrive while many requests are under way."""
+STOPPING: Final = "The service is being stopped, and the outcome is not known yet. Send the request again."
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _METHODS: Final = _BODILESS | {"POST", "PUT", "DELETE", "PATCH"}
 _TCC: Final = (TRANSACTION_ID.encode(), BRANCH_ID.encode())
@@ -86,6 +87,11 @@ class Guard:
             logger.debug(
                 "%s %s: the client left before it had sent its request", scope["method"], scope["path"]
             )
+        except asyncio.CancelledError:
+            if not _is_stopping(scope):
+                raise
+            # The server cancelled it, for it took too long: that ends here, in an answer.
+            await _answer(Transient(STOPPING, "stopping"), scope, receive, sent)
         except Exception as error:  # noqa: BLE001 - the last resort of every route
             await _answer(error, scope, receive, sent)
         finally:
@@ -164,6 +170,11 @@ def _hurried(receive: Receive) -> Receive:
             raise Refused("request-timeout", detail, 408) from None
 
     return receive_hurried
+
+
+def _is_stopping(scope: Scope) -> bool:
+    """Say whether the server has begun to cancel requests (shared.http.server)."""
+    return bool(getattr(scope["app"].state, "stopping", False))
 
 
 class _Sent:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -15,6 +16,9 @@ from shared.telemetry import configure_logging
 
 KEEP_ALIVE_SECONDS: Final = 75
 STOP_SECONDS: Final = 3
+"""Time that requests under way have to end once the program is to stop."""
+ANSWER_SECONDS: Final = 1
+"""Time after that to tell those who still wait."""
 GARBAGE_THRESHOLD: Final = 20_000
 """New objects that may gather before the collector looks for cycles among them (Python's own: 700)."""
 
@@ -22,7 +26,8 @@ GARBAGE_THRESHOLD: Final = 20_000
 async def serve(app: FastAPI, host: str, port: int) -> bool:
     """Serve until SIGTERM or SIGINT; return whether the start succeeded.
 
-    Requests under way get STOP_SECONDS to end; then the application's lifespan stops everything else.
+    Requests under way get STOP_SECONDS to end, and those that don't are answered by the guard; then the
+    application's lifespan stops everything else.
     """
     server = _Server(
         uvicorn.Config(
@@ -39,7 +44,7 @@ async def serve(app: FastAPI, host: str, port: int) -> bool:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS + ANSWER_SECONDS,
         )
     )
     await server.serve()
@@ -70,3 +75,18 @@ class _Server(uvicorn.Server):
         # Uvicorn would raise the signal again after its end, so that a clean stop looked like a crash.
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Uvicorn would answer 500 to whoever waits too long, and log an error with a stack trace for each.
+        ending = asyncio.get_running_loop().call_later(STOP_SECONDS, self._end_requests)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    def _end_requests(self) -> None:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.stopping = True
+        for task in self.server_state.tasks:
+            task.cancel()

@@ -136,6 +136,33 @@ def test_a_request_under_way_is_answered_before_the_program_stops() -> None:
     assert served.process.returncode == 0
 
 
+def test_a_request_that_outlasts_the_stop_is_told_that_nobody_knows() -> None:
+    """It waits for somebody who is away: no fault of this program, and nothing to be alarmed about."""
+    served = start(HANDFAST_TEST_SLOW="60")
+    answers: list[tuple[int, str | None, str | None, bytes]] = []
+
+    def place() -> None:
+        client = connection(served)
+        client.request("POST", "/api/v1/orders", b"{}", {"Content-Type": "application/json"})
+        answer = client.getresponse()
+        answers.append(
+            (answer.status, answer.getheader("content-type"), answer.getheader("retry-after"), answer.read())
+        )
+        client.close()
+
+    asking = threading.Thread(target=place)
+    asking.start()
+    _wait_until_busy(served)
+    served.process.send_signal(signal.SIGTERM)
+    asking.join(timeout=15)
+    _, err = served.process.communicate(timeout=15)
+    [(status, content_type, retry_after, body)] = answers
+    assert (status, content_type, retry_after) == (503, "application/problem+json", "1")
+    assert json.loads(body)["type"] == "urn:handfast:problem:stopping"
+    assert served.process.returncode == 0
+    assert [line for line in err.splitlines() if json.loads(line)["level"] == "ERROR"] == []
+
+
 def _wait_until_busy(served: Served) -> None:
     assert served.process.stdout is not None
     for line in served.process.stdout:
