@@ -80,20 +80,21 @@ def start_stack(
     data_dir: Path | None = None,
     environment: Mapping[str, str] | None = None,
     say: Callable[[str], None] | None = None,
+    module: str = "cli.main",
 ) -> OwnStack:
     """Start a stack and return once it is ready.
 
     port_offset: a free one unless given; data_dir: a temporary one, removed at the end, unless given;
     environment: variables that it gets besides those of this process, whose own HANDFAST_ ones it doesn't;
-    say: hears each line that `up` prints. It is stopped when the calling thread ends. Raises CommandError,
-    with what `up` printed, where it doesn't start.
+    say: hears each line that `up` prints; module: what is run as the `handfast` command. It is stopped when
+    the calling thread ends. Raises CommandError, with what `up` printed, where it doesn't start.
     """
     offset = free_port_offset() if port_offset is None else port_offset
     where = ["--ephemeral"] if data_dir is None else ["--data-dir", str(data_dir)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HANDFAST_")}
     search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(  # noqa: S603 - our own program with our own arguments
-        [sys.executable, "-P", "-m", "cli.main", "up", "--port-offset", str(offset), *where],
+        [sys.executable, "-P", "-m", module, "up", "--port-offset", str(offset), *where],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,

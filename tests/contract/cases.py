@@ -20,6 +20,7 @@ from shared.http.model import Body, Quantity
 from shared.identity import Id
 from shared.messaging.letters import LETTER, REPLAY
 from shared.messaging.outbox import OutboxRow
+from shared.tcc.effects import ExternalEffect
 from shared.tcc.fence import RESERVATION
 from shared.tcc.participant import Context, Participant
 from stock_service.participant import stock
@@ -102,7 +103,7 @@ def _shift(connection: Connection, claim: ToyClaim, **signs: int) -> None:
     assert connection.execute(update(TOY).where(TOY.c.name == claim.name).values(changes)).rowcount == 1
 
 
-def toy(gateway: Gateway | None = None) -> Participant[ToyClaim]:
+def toy(gateway: ExternalEffect[ToyClaim] | None = None) -> Participant[ToyClaim]:
     return Participant(
         name="toy",
         collection="toys",

@@ -1,0 +1,101 @@
+"""The report of the crash matrix: a table for people, JSON for programs, and the section of docs/proof.md."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cli.launcher import ROOT
+from tests.crash.cases import Case
+from tests.crash.points import SEAMS
+from tests.crash.rehearse import FINAL_WITHIN, Result
+
+PAGE: Final = ROOT / "docs" / "proof.md"
+BEGIN: Final = "<!-- crash matrix: written by `python -m tests.crash.matrix --write` -->"
+END: Final = "<!-- end of the crash matrix -->"
+
+
+def line_of(result: Result) -> str:
+    """Return a result in a line, and what was wrong below it."""
+    case = result.case
+    seconds = "never" if result.seconds is None else f"{result.seconds:.1f} s"
+    verdict = "as required" if result.passed else "NOT AS REQUIRED"
+    named = f"{case.name} ({case.victim} {result.pid or 'not'} killed)"
+    return "\n".join([f"{named:<58} {seconds:>8}  {verdict}", *(f"    {one}" for one in result.wrong)])
+
+
+def summary_of(results: Sequence[Result], took: float) -> str:
+    """Return the last line of the report. took: seconds, for all."""
+    surprises = sum(not result.passed for result in results)
+    points = len({result.case.point for result in results})
+    return (
+        f"{len(results)} kills at {points} points in {took:.0f} s, {surprises} surprises; "
+        f"all final at most {_slowest(results):.1f} s after healing"
+    )
+
+
+def as_json(results: Sequence[Result], took: float) -> dict[str, Any]:
+    """Return the whole report. Times are seconds."""
+    return {
+        "cases": [_case_as_json(result) for result in results],
+        "points": len({result.case.point for result in results}),
+        "surprises": sum(not result.passed for result in results),
+        "slowestSeconds": round(_slowest(results), 1),
+        "tookSeconds": round(took, 1),
+    }
+
+
+def write_json(path: Path, results: Sequence[Result], took: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(as_json(results, took), indent=2) + "\n", encoding="utf-8")
+
+
+def write_section(results: Sequence[Result], page: Path = PAGE) -> None:
+    """Put the table into the page, between the marks that are there already."""
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no place for the crash matrix: it goes between {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{table_of(results)}\n\n{END}{after}", encoding="utf-8")
+
+
+def table_of(results: Sequence[Result]) -> str:
+    """Return the table in Markdown, in the order of the points."""
+    points = list(SEAMS)
+    rows = sorted(results, key=lambda result: points.index(result.case.point))
+    head = "| crash point | killed | durable at that moment | required result | final after | verdict |"
+    return "\n".join([head, "|---|---|---|---|---|---|", *map(_row, rows)])
+
+
+def _row(result: Result) -> str:
+    case = result.case
+    seconds = "never" if result.seconds is None else f"{result.seconds:.1f} s"
+    verdict = "ok" if result.passed else "**surprise**"
+    cells = (case.point.value, case.victim, _in_words(case.scene), case.required, seconds, verdict)
+    return f"| {' | '.join(cells)} |"
+
+
+def _in_words(scene: Mapping[str, str | None]) -> str:
+    return "; ".join(f"{name}: {'-' if value is None else value}" for name, value in scene.items())
+
+
+def _case_as_json(result: Result) -> dict[str, Any]:
+    case: Case = result.case
+    return {
+        "case": case.name,
+        "point": case.point.name,
+        "what": case.point.value,
+        "killed": case.victim,
+        "pid": result.pid,
+        "scene": dict(case.scene),
+        "required": case.required,
+        "end": case.end,
+        "finalAfterSeconds": None if result.seconds is None else round(result.seconds, 1),
+        "limitSeconds": FINAL_WITHIN,
+        "wrong": result.wrong,
+    }
+
+
+def _slowest(results: Sequence[Result]) -> float:
+    return max((result.seconds or 0.0 for result in results), default=0.0)
