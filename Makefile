@@ -10,7 +10,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench year chaos docs lock clean
+.PHONY: help setup demo up test check bench year chaos proof docs lock clean
 
 help: ## list the tasks
 	@echo "Handfast: make <task> [ARGS=\"...\"]"
@@ -45,6 +45,9 @@ year: setup ## put a shop's whole year (about 71,000 orders) through a fresh sta
 
 chaos: setup ## kill, stop and cut off a stack under load for five minutes, heal it and check every order
 	$(BIN)/python -m tests.chaos.run $(ARGS)
+
+proof: setup ## kill real processes at every crash point, and check that each ends as docs/proof.md says
+	$(BIN)/python -m tests.crash.matrix --report reports/crash-matrix.json $(ARGS)
 
 docs: setup ## write docs/settings.md anew from the settings' own descriptions
 	$(BIN)/python -m tests.unit.repo.settings_page
