@@ -186,7 +186,7 @@ class Driver:
         """Commit what was learned and what follows from it; where somebody was faster, on top of theirs."""
         while True:
             now = self._clock.now()
-            changed = transaction
+            changed, happened = transaction, len(timeline.events)
             for fact in facts:
                 changed = learn(changed, fact, now, self._policy)
             after, messages = self.advanced(transaction, changed, timeline)
@@ -200,6 +200,7 @@ class Driver:
                     )
                 )
             except Stale:
+                del timeline.events[happened:]  # What would have followed never came true.
                 found = await self._read(transaction.transaction_id)
                 assert found is not None, f"{transaction.transaction_id} has vanished"
                 transaction = found

@@ -386,3 +386,16 @@ def test_an_added_branch_is_always_tried() -> None:
             await one.coordinator.add("t", BranchRequest("payment", {}, branch_id="mine"))
 
     virtually(story)
+
+
+def test_a_change_that_came_too_late_leaves_nothing_in_the_timeline() -> None:
+    async def story(one: World) -> None:
+        one.caller.script("POST", "stock", Reply(201), delay=0.5)
+        beginning = asyncio.create_task(one.begin("t"))
+        await asyncio.sleep(0.2)
+        await one.coordinator.retry("t")  # It is another version now than the driver has.
+        await beginning
+        states = [event["state"] for event in await one.coordinator.timeline("t") if event["event"] == "state"]
+        assert states == ["TRYING", "CONFIRMING"]
+
+    virtually(story)
