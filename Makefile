@@ -49,8 +49,9 @@ chaos: setup ## kill, stop and cut off a stack under load for five minutes, heal
 proof: setup ## kill real processes at every crash point, and check that each ends as docs/proof.md says
 	$(BIN)/python -m tests.crash.matrix --report reports/crash-matrix.json $(ARGS)
 
-docs: setup ## write docs/settings.md anew from the settings' own descriptions
+docs: setup ## write docs/settings.md and the model's tables anew, both from the code
 	$(BIN)/python -m tests.unit.repo.settings_page
+	$(BIN)/python -m tests.model.tables
 
 lock: setup ## resolve the lock files anew from pyproject.toml (needs uv: see the message)
 	@uv=$$(command -v $(BIN)/uv || command -v uv) || { \
