@@ -11,6 +11,7 @@ from tests.unit.cli.conftest import Run
         "up",
         "demo",
         "bench",
+        "conformance",
         "db upgrade",
         "tx list",
         "tx show",
