@@ -1,7 +1,8 @@
 """Calling a participant: one request of the protocol, its answer sorted into done, refused or unknown.
 
 A Try is tried again for as long as the transaction can still be decided, at most for one burst; after that,
-and for Confirm and Cancel at once, it is the durable log that waits, not a coroutine.
+and for Confirm and Cancel at once, it is the durable log that waits, not a coroutine. Whether a
+dead-lettered Confirm was applied is read from its reservation.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from shared.clock import Clock, Millis, iso
 from shared.errors import Unreachable
 from shared.http.caller import Caller, Reply
 from shared.tcc import protocol
-from shared.tcc.protocol import Phase, Sort
+from shared.tcc.protocol import Phase, Sort, State
 
 BURST: Final = 10.0
 """How long, in seconds, a coroutine keeps trying before it leaves the rest to the log."""
@@ -144,12 +145,18 @@ class ParticipantCaller:
         elif call.phase is Phase.CANCEL:
             headers[protocol.REASON] = transaction.reason or "cancelled"
         return await self._caller.call(
-            _METHODS[call.phase], url, headers=headers, body=body, timeout=max(seconds, 0.001)
+            "GET" if call.look else _METHODS[call.phase],
+            url,
+            headers=headers,
+            body=body,
+            timeout=max(seconds, 0.001),
         )
 
     def _answered(self, call: Call, reply: Reply) -> Answered:
         sort = protocol.sort_answer(reply.status)
         branch_id = call.branch.branch_id
+        if call.look:
+            return Answered(call.phase, branch_id, Sort.DONE if _is_confirmed(reply) else Sort.UNKNOWN)
         if sort is Sort.DONE:
             return Answered(call.phase, branch_id, sort)
         problem = _problem(reply)
@@ -166,7 +173,17 @@ class ParticipantCaller:
 
 def _what(call: Call) -> dict[str, str]:
     branch: Branch = call.branch
-    return {"phase": call.phase.value, "branchId": branch.branch_id, "participant": branch.participant}
+    phase = "look" if call.look else call.phase.value
+    return {"phase": phase, "branchId": branch.branch_id, "participant": branch.participant}
+
+
+def _is_confirmed(reply: Reply) -> bool:
+    """Say whether a reservation that was read is confirmed; whatever is no reservation is not."""
+    try:
+        document = reply.json()
+    except ValueError:
+        return False
+    return reply.status == 200 and isinstance(document, dict) and document.get("state") == State.CONFIRMED
 
 
 def _problem(reply: Reply) -> Mapping[str, Any]:

@@ -147,10 +147,11 @@ class Policy:
 
 
 class Call(NamedTuple):
-    """A request that is due."""
+    """A request that is due. look: only read whether the phase's effect is there, and change nothing."""
 
     phase: Phase
     branch: Branch
+    look: bool = False
 
 
 class Answered(NamedTuple):
@@ -206,10 +207,11 @@ def advance(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Tran
 def calls(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Call, ...]:
     """Return the requests that are due now."""
     if transaction.state is State.CONFIRMING:
+        looks = _looks(transaction, now)
         called = {one.participant for one in transaction.branches} - policy.published
         if not called:
-            return ()
-        return tuple(
+            return looks
+        return looks + tuple(
             [Call(Phase.CONFIRM, one) for one in _due(transaction, now) if one.participant in called]
         )
     if transaction.state is State.TRYING:
@@ -225,8 +227,7 @@ def wake_at(transaction: Transaction) -> Millis | None:
     """Return when the transaction wants to be looked at again if nobody speaks; None once it is final."""
     state = transaction.state
     if state is State.CONFIRMING or state is State.CANCELLING:
-        waiting = [branch.due_at for branch in _unsettled(transaction) if branch.dead_letter is None]
-        return min(waiting, default=None)
+        return min([branch.due_at for branch in _next(transaction)], default=None)
     if state is State.TRYING:
         trying = [one.due_at for one in transaction.branches if one.state is BranchState.TRYING]
         auto = transaction.mode is Mode.AUTO
@@ -334,17 +335,39 @@ def _unsettled(transaction: Transaction) -> list[Branch]:
     return [branch for branch in transaction.branches if branch.state in _UNSETTLED]
 
 
-def _due(transaction: Transaction, now: Millis) -> list[Branch]:
-    """Return what may be sent now; the initiator's branch waits until every other is settled."""
+def _next(transaction: Transaction) -> list[Branch]:
+    """Return whose turn it is to be settled; the initiator's branch waits until every other is."""
     unsettled = _unsettled(transaction)
     initiator = transaction.initiator
-    candidates = [branch for branch in unsettled if branch.participant != initiator] or unsettled
-    return [branch for branch in candidates if branch.due_at <= now and branch.dead_letter is None]
+    return [branch for branch in unsettled if branch.participant != initiator] or unsettled
+
+
+def _due(transaction: Transaction, now: Millis) -> list[Branch]:
+    """Return what may be sent now."""
+    return [one for one in _next(transaction) if one.due_at <= now and one.dead_letter is None]
+
+
+def _looks(transaction: Transaction, now: Millis) -> tuple[Call, ...]:
+    """Return the dead-lettered Confirms for which it is time to look whether they were applied after all.
+
+    Its acknowledgement may be lost like any other, and while it counts as dead it is not published again,
+    which would repeat it.
+    """
+    return tuple(
+        [
+            Call(Phase.CONFIRM, branch, look=True)
+            for branch in _unsettled(transaction)
+            if branch.dead_letter is not None and branch.due_at <= now
+        ]
+    )
+
+
+def _pace(branch: Branch, policy: Policy) -> Millis:
+    return min(policy.republish << min(branch.attempts, 20), policy.republish_cap)
 
 
 def _published(branch: Branch, now: Millis, policy: Policy) -> Branch:
-    wait = min(policy.republish * 2**branch.attempts, policy.republish_cap)
-    return branch._replace(attempts=branch.attempts + 1, due_at=now + wait)
+    return branch._replace(attempts=branch.attempts + 1, due_at=now + _pace(branch, policy))
 
 
 def _learn_try(branch: Branch, fact: Answered, now: Millis, until: Millis, policy: Policy) -> Branch:
@@ -372,6 +395,9 @@ def _learn_end(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> B
         return branch
     if fact.sort is Sort.DONE:
         return _settled(branch, BranchState.CONFIRMED if confirm else BranchState.CANCELLED)
+    if branch.dead_letter is not None:
+        # It was looked for in vain: the letter stays the reason.
+        return branch._replace(attempts=branch.attempts + 1, due_at=now + _pace(branch, policy))
     attempts = branch.attempts + fact.attempts
     # A refusal of a decision is a broken promise: the decision stands, so it is asked again, seldom.
     conflict = fact.error if fact.sort is Sort.REFUSED else None

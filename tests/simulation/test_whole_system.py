@@ -107,6 +107,30 @@ def test_a_dead_letter_is_replayed_and_applied_once() -> None:
     virtually(story)
 
 
+def test_a_replayed_letter_is_acknowledged_even_where_the_broker_forgot_the_outcome() -> None:
+    """The model found it (docs/spec, without-look-at-dead-letters): the order stayed CONFIRMING for good."""
+
+    async def story(one: World) -> None:
+        held = await one.call("POST", "order", "/orders", order("o", hold={"seconds": 600}))
+        await one.call("PUT", "stock", "/products/p", {"frozen": True})
+        assert (await one.call("PUT", "order", "/orders/o")).status == 200
+        transaction = f"/transactions/{held.json()['transactionId']}"
+        await until(one, "coordinator", transaction, lambda shown: shown["attention"] is not None)
+        await one.stop("coordinator")
+        [letter] = (await one.read("stock", "/dead-letters"))["items"]
+        await one.call("PUT", "stock", "/products/p", {"frozen": False})
+        await one.call("POST", "stock", f"/dead-letters/{letter['letterId']}/replays", {"who": "op"})
+        await until(one, "stock", "/products/p", lambda shown: shown["sold"] == 1)
+        await asyncio.sleep(5)
+        one.broker.forget()
+        await one.start("coordinator")
+        await until_status(one, "o", "CONFIRMED")
+        product = await one.read("stock", "/products/p")
+        assert (product["onHand"], product["held"], product["sold"]) == (9, 0, 1)
+
+    virtually(story)
+
+
 def test_a_broker_that_comes_back_empty_loses_nothing() -> None:
     async def story(one: World) -> None:
         one.broker.available = False

@@ -276,6 +276,24 @@ def test_what_is_not_acknowledged_is_published_again_and_a_dead_letter_is_not() 
     virtually(story)
 
 
+def test_a_dead_lettered_confirm_that_was_applied_is_found_where_its_acknowledgement_was_lost() -> None:
+    async def story(one: World) -> None:
+        one.caller.script("GET", "stock", LOST, Reply(404), Reply(200, {}, b'{"state":"TRIED"}'))
+        await one.begin("t", "stock")
+        await one.acknowledge(await one.published(), "dead-lettered")
+        await asyncio.sleep(200)
+        assert (await one.coordinator.show("t")).state is State.CONFIRMING
+        assert one.caller.count("GET", "stock") in (3, 4)
+        one.caller.script("GET", "stock", Reply(200, {}, b'{"state":"CONFIRMED"}'))
+        settled = await one.coordinator.retry("t")
+        await asyncio.sleep(1)
+        settled = await one.coordinator.show("t")
+        assert (settled.state, settled.attention) == (State.CONFIRMED, None)
+        assert await one.published() == []
+
+    virtually(story)
+
+
 def test_a_participant_registered_for_rest_is_confirmed_by_put_until_it_is_done() -> None:
     async def story(one: World) -> None:
         one.caller.script("PUT", "stock", Reply(503), Reply(202), LOST, Reply(204))
@@ -395,7 +413,9 @@ def test_a_change_that_came_too_late_leaves_nothing_in_the_timeline() -> None:
         await asyncio.sleep(0.2)
         await one.coordinator.retry("t")  # It is another version now than the driver has.
         await beginning
-        states = [event["state"] for event in await one.coordinator.timeline("t") if event["event"] == "state"]
+        states = [
+            event["state"] for event in await one.coordinator.timeline("t") if event["event"] == "state"
+        ]
         assert states == ["TRYING", "CONFIRMING"]
 
     virtually(story)

@@ -211,6 +211,28 @@ def test_a_dead_letter_stops_publication_and_asks_for_attention_until_it_is_appl
     assert applied.branch("b-stock").dead_letter is None  # type: ignore[union-attr]
 
 
+def test_a_dead_lettered_confirm_is_looked_for_at_the_pace_of_republication() -> None:
+    one = after(all_tried(transaction()), DeadLettered("b-stock", "frozen"), Settled("b-payment"))
+    assert calls(one, NOW, KAFKA) == ()
+    now, waits = NOW, []
+    for _ in range(7):
+        due = wake_at(one)
+        assert due is not None
+        waits.append((due - now) // 1000)
+        now = due
+        [look] = calls(one, now, KAFKA)
+        assert (look.look, look.branch.branch_id) == (True, "b-stock")
+        one = after(one, answered("stock", Sort.UNKNOWN, Phase.CONFIRM, error="TRIED"), now=now)
+    assert waits == [10, 20, 40, 80, 160, 300, 300]
+    assert one.attention is not None
+    assert "frozen" in one.attention
+    found = after(one, answered("stock", Sort.DONE, Phase.CONFIRM), now=now)
+    assert [branch.participant for branch in found.branches if branch.state is BranchState.CONFIRMED] == [
+        "stock",
+        "payment",
+    ]
+
+
 def test_a_refused_decision_asks_for_attention_and_is_still_asked_again() -> None:
     one = all_tried(transaction("stock", initiator=None), policy=REST)
     one = after(one, answered("stock", Sort.REFUSED, Phase.CONFIRM, error="409 cancelled"), policy=REST)
