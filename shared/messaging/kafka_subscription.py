@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import aiokafka
 from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaError
 
 from shared.errors import Unreachable
@@ -30,6 +31,7 @@ LOOK_SECONDS: Final = 1.0
 """So often a member looks which topics there are."""
 REJOIN_SECONDS: Final = 30.0
 """After so long a silence a new member is made."""
+_COMMIT_REQUEST: Final = GroupCoordinator._do_commit_offsets.__qualname__  # noqa: SLF001 - it has no other name
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +130,7 @@ class KafkaSubscription:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await consumer.commit({_theirs(partition): offset for partition, offset in offsets.items()})
         except (KafkaError, OSError, TimeoutError) as error:
+            _heed_abandoned_commits()
             raise Unreachable(f"The offsets were not committed: {error!r}") from error
 
     def on_assignment_change(self, listener: Callable[[frozenset[TopicPartition]], None]) -> None:
@@ -259,6 +262,17 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         log.info("Assigned: %s.", ", ".join(f"{p.topic}/{p.partition}" for p in sorted(assigned)) or "none")
+
+
+def _heed_abandoned_commits() -> None:
+    """Take note of how the requests end of commits that were given up.
+
+    aiokafka shields them from being cancelled. Each fails when its connection breaks, and as nobody listens
+    any more, Python would log an error.
+    """
+    for task in asyncio.all_tasks():
+        if getattr(task.get_coro(), "__qualname__", "") == _COMMIT_REQUEST:
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
 
 async def _close(consumer: aiokafka.AIOKafkaConsumer) -> None:

@@ -1,9 +1,13 @@
 """The broker is killed and comes back empty: everything heals, and nothing in the outbox is lost."""
 
 import asyncio
+import gc
 from pathlib import Path
 
-from shared.messaging.broker import Message
+import pytest
+
+from shared.errors import Unreachable
+from shared.messaging.broker import Message, TopicPartition
 from tests.integration.conftest import EmbeddedBroker
 from tests.integration.messaging.world import PARTITIONS, World, world
 
@@ -89,3 +93,22 @@ async def add(w: World, values: list[bytes]) -> None:
 
 async def nothing_waits(w: World) -> bool:
     return await w.waiting_rows() == 0
+
+
+async def test_a_commit_that_was_given_up_fails_quietly(
+    embedded_broker: EmbeddedBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for it any more when the connection breaks."""
+    async with world(embedded_broker.bootstrap, tmp_path) as w:
+        consumer = w.consume()
+        await w.publish(w.message(b"a"))
+        await w.until(lambda: w.applied == [b"a"])
+        [subscription] = w.subscriptions
+        embedded_broker.freeze()
+        for _ in range(2):
+            with pytest.raises(Unreachable):
+                await subscription.commit({TopicPartition(w.topic, 0): 1})
+        embedded_broker.kill()
+        await w.until(consumer.health)
+    gc.collect()
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
