@@ -93,7 +93,8 @@ def run_chaos(case: Case, directory: Path, say: Say) -> Outcome:
         behind = {f"HANDFAST_{name.upper()}_URL": url_of(listening[name]) for name in PORTS}
         stack = start_stack(data_dir=directory, environment={**case.settings, **behind})
         try:
-            say(f"a stack is up in {directory}; {len(case.plan)} troubles in {case.form.seconds:.0f} s")
+            troubles = f"{len(case.plan)} troubles in {case.form.seconds:.0f} s"
+            say(f"seed {case.seed}: {troubles}, on a stack in {directory}")
             asyncio.run(_Run(case, stack, listening, say, outcome).run())
         finally:
             running = family_of(stack)

@@ -51,6 +51,31 @@ def failure(report: Report, replay: str, logs: Path) -> str:
 
 def main() -> None:
     """Run one case as the command line says."""
+    arguments = _arguments()
+    if arguments.short:
+        case, length = short_case(arguments.seed), "--short"
+    else:
+        case = Case(arguments.seed, long_form(arguments.minutes))
+        length = f"--minutes {arguments.minutes:g}"
+    replay = f"make chaos ARGS='--seed {case.seed} {length}'"
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    scratch = Path(tempfile.mkdtemp(prefix="handfast-chaos-"))
+    report = Report(case, run_chaos(case, scratch, console.print))
+    for table in report.tables():
+        console.print(table, soft_wrap=False)
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(report.json(), indent=2) + "\n", encoding="utf-8")
+    console.print(f"report: {arguments.json}")
+    if report.outcome.violations:
+        console.print(failure(report, replay, scratch / "logs"))
+        console.print(f"data and logs: {scratch}")
+        sys.exit(1)
+    shutil.rmtree(scratch)
+    if arguments.write:
+        write_section(report.section())
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos.run", description=(__doc__ or "").splitlines()[0]
     )
@@ -62,30 +87,7 @@ def main() -> None:
     length.add_argument("--short", action="store_true", help="the form that runs with the tests")
     parser.add_argument("--json", type=Path, default=Path("reports/chaos.json"), help="default: %(default)s")
     parser.add_argument("--write", action="store_true", help="write the figures into docs/proof.md")
-    arguments = parser.parse_args()
-    console = Console(highlight=False)
-    if arguments.short:
-        case, length_of_it = short_case(arguments.seed), "--short"
-    else:
-        case, length_of_it = (
-            Case(arguments.seed, long_form(arguments.minutes)),
-            f"--minutes {arguments.minutes:g}",
-        )
-    scratch = Path(tempfile.mkdtemp(prefix="handfast-chaos-"))
-    report = Report(case, run_chaos(case, scratch, lambda line: console.print(line, markup=False)))
-    for table in report.tables():
-        console.print(table)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(report.json(), indent=2) + "\n", encoding="utf-8")
-    console.print(f"report: {arguments.json}")
-    if report.outcome.violations:
-        replay = f"make chaos ARGS='--seed {case.seed} {length_of_it}'"
-        console.print(failure(report, replay, scratch / "logs"), markup=False)
-        console.print(f"data and logs: {scratch}")
-        sys.exit(1)
-    shutil.rmtree(scratch)
-    if arguments.write:
-        write_section(report.section())
+    return parser.parse_args()
 
 
 def _minutes(text: str) -> float:
