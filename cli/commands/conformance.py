@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import httpx
 import typer
 
 from cli.conformance.case import Case
 from cli.conformance.cases import CASES
 from cli.conformance.junit import write_junit
-from cli.conformance.report import Verdict, lines
+from cli.conformance.report import Report, Verdict, lines
 from cli.conformance.runner import Serving, check
 from cli.conformance.target import Begin, Target
 from cli.console import Console
@@ -71,12 +72,19 @@ Only = Annotated[
 ]
 ListCases = Annotated[bool, typer.Option("--list", help="List the cases, and run none.")]
 Junit = Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML too.", show_default=False)]
-Skew = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How late a Try may arrive.")]
-Expiry = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How soon a Try expires that is to.")]
-Patience = Annotated[
-    float, typer.Option(min=0.1, metavar="SECONDS", help="How long an answer or an inquiry is waited for.")
+Skew = Annotated[float, typer.Option(min=0, max=3600, metavar="SECONDS", help="How late a Try may arrive.")]
+Expiry = Annotated[
+    float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="How soon a Try expires that is to.")
 ]
-Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest time for one request.")]
+Patience = Annotated[
+    float,
+    typer.Option(
+        min=0.1, max=3600, metavar="SECONDS", help="How long an answer or an inquiry is waited for."
+    ),
+]
+Timeout = Annotated[
+    float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Longest time for one request.")
+]
 
 
 def conformance(
@@ -116,7 +124,7 @@ def conformance(
     if begin is not None and coordinator is None and serve_coordinator is None:
         raise Usage("--begin needs --coordinator or --serve-coordinator: who decides what was begun?")
     target = Target(
-        collection=_http("URL", url).rstrip("/"),
+        collection=_collection(url),
         claim=_json("--claim", claim),
         refused_claim=None if refused_claim is None else _json("--refused-claim", refused_claim),
         other_claim=None if other_claim is None else _json("--other-claim", other_claim),
@@ -127,27 +135,25 @@ def conformance(
         patience=patience,
         timeout=timeout,
     )
+    serving = None if serve_coordinator is None else _serving(serve_coordinator)
+    asked = None if coordinator is None else _http("--coordinator", coordinator)
     chosen = _chosen(case)
     with console.progress("cases", len(chosen)) as advance:
-        report = asyncio.run(
-            check(
-                target,
-                chosen,
-                serving=None if serve_coordinator is None else _serving(serve_coordinator),
-                coordinator=None if coordinator is None else _http("--coordinator", coordinator),
-                advance=advance,
-            )
-        )
-    if junit is not None:
-        try:
-            write_junit(junit, report)
-        except OSError as failure:
-            raise CommandError(f"{junit} can't be written: {failure.strerror}") from failure
+        report = asyncio.run(check(target, chosen, serving=serving, coordinator=asked, advance=advance))
+    _tell(console, report, junit, as_json)
+
+
+def _tell(console: Console, report: Report, junit: Path | None, as_json: bool) -> None:
     if as_json:
         console.json(report.document())
     else:
         for line, style in lines(report):
             console.line(line, style)
+    if junit is not None:
+        try:
+            write_junit(junit, report)
+        except OSError as failure:
+            raise CommandError(f"{junit} can't be written: {failure.strerror}") from failure
     if not report.conforms:
         failed = report.count(Verdict.FAILED)
         raise CommandError(f"{failed} cases failed" if failed else "nothing was checked")
@@ -177,10 +183,22 @@ def _chosen(names: list[str] | None) -> tuple[Case, ...]:
 
 
 def _http(option: str, url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        fine = False
+    if not fine:
         raise Usage(f"{option}: {url!r} is no http URL, such as http://127.0.0.1:8888/api/v1/stocks")
     return url
+
+
+def _collection(url: str) -> str:
+    _http("URL", url)
+    if "?" in url or "#" in url:
+        raise Usage(f"URL: {url!r} has to be a collection, to which /<branch id> can be added")
+    return url.rstrip("/")
 
 
 def _json(option: str, text: str) -> Any:

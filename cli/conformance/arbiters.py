@@ -122,6 +122,6 @@ class RealCoordinator:
     async def _call(self, method: str, path: str) -> httpx.Response:
         try:
             return await self._client.request(method, f"{self.url}/api/v1{path}")
-        except httpx.TransportError as failure:
+        except httpx.RequestError as failure:
             what = str(failure) or type(failure).__name__
             raise OutOfReach(f"the coordinator at {self.url} can't be reached: {what}") from failure

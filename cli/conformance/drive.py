@@ -10,7 +10,7 @@ import httpx
 
 from cli.conformance.arbiters import RealCoordinator, ServedCoordinator
 from cli.conformance.exchange import Exchange, Skipped, Violation
-from cli.conformance.target import Json, Target, canonical, filled
+from cli.conformance.target import Json, Names, Target, canonical, filled
 from cli.outcome import OutOfReach, Usage
 from shared.clock import Clock, Millis, iso
 from shared.identity import NewId
@@ -28,12 +28,14 @@ UNWATCHED: Final = frozenset({"updatedAt"})
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A branch that a case drives. deadline: of its Try; begun: somebody else began its transaction."""
+    """A branch that a case drives. deadline: of its Try; names: what {name} stands for in its claims;
+    begun: somebody else began its transaction."""
 
     transaction_id: str
     branch_id: str
     claim: Json
     deadline: Millis
+    names: Names
     begun: bool = False
 
     @property
@@ -80,6 +82,8 @@ class Drive:
     @property
     def real(self) -> RealCoordinator:
         """The running coordinator that the participant asks; raise Skipped where none is named."""
+        if self._around.served is not None:
+            raise Skipped("the kit is the coordinator here: the other cases of expiry check more")
         if self._around.real is None:
             raise Skipped("no running coordinator is named: give --coordinator URL, the one it asks")
         return self._around.real
@@ -95,25 +99,23 @@ class Drive:
 
         seconds: from now to the deadline of its Try (past: negative); claim: the target's unless given.
         """
-        transaction_id, names = self.new_id(), {}
-        if self.target.begin is not None:
-            names = await self._begin()
-            transaction_id = names["transactionId"]
-        branch_id = self.new_id()
-        names |= {"transactionId": transaction_id, "branchId": branch_id}
+        begun = {} if self.target.begin is None else await self._begin()
+        transaction_id, branch_id = begun.get("transactionId", self.new_id()), self.new_id()
+        names = begun | {"transactionId": transaction_id, "branchId": branch_id}
         branch = Branch(
             transaction_id,
             branch_id,
             filled(self.target.claim if claim is None else claim, names),
             self.now() + round(seconds * 1000),
-            self.target.begin is not None,
+            names,
+            begun=bool(begun),
         )
         self._branches.append(branch)
         return branch
 
     def other_body(self, branch: Branch) -> Branch:
         """Return the branch with a claim that differs; raise Skipped where there is none."""
-        other = filled(self.target.differing_claim, {"transactionId": branch.transaction_id})
+        other = filled(self.target.differing_claim, branch.names)
         if other is None or canonical(other) == canonical(branch.claim):
             raise Skipped("the claim has no number to change: give --other-claim, which differs from it")
         return replace(branch, claim=other)
@@ -167,7 +169,7 @@ class Drive:
         calls = (self._around.client.get(self.target.collection) for _ in range(connections))
         for answer in await asyncio.gather(*calls, return_exceptions=True):
             # Whether they are answered says nothing; the race itself shows whether anybody is there.
-            if isinstance(answer, BaseException) and not isinstance(answer, httpx.TransportError):
+            if isinstance(answer, BaseException) and not isinstance(answer, httpx.RequestError):
                 raise answer
 
     async def watched(self) -> Json | None:
@@ -189,7 +191,7 @@ class Drive:
         sent = None if body is None else body.decode("utf-8", "backslashreplace")
         try:
             answer = await self._around.client.request(method, url, headers=dict(headers), content=body)
-        except httpx.TransportError as failure:
+        except httpx.RequestError as failure:
             why = str(failure) or type(failure).__name__
             exchange = Exchange(label, method, url, shown, sent, None, error=why)
         else:
@@ -242,7 +244,7 @@ class Drive:
         """Ask something that belongs to the surroundings; return its JSON, or end the run."""
         try:
             answer = await self._around.client.request(method, url, json=body)
-        except httpx.TransportError as failure:
+        except httpx.RequestError as failure:
             raise OutOfReach(f"{url} can't be reached: {str(failure) or type(failure).__name__}") from failure
         try:
             document = answer.json() if answer.is_success else None

@@ -38,7 +38,7 @@ class Exchange:
         """Return the answer's JSON, or None where it is none."""
         try:
             return json.loads(self.answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def request_lines(self) -> list[str]:

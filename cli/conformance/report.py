@@ -48,11 +48,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run. url: the participant's collection; seconds: how long it took."""
+    """A whole run. url: the participant's collection; seconds: how long it took; watched: whether effects
+    were compared, not only answers."""
 
     url: str
     results: tuple[Result, ...]
     seconds: float
+    watched: bool = True
 
     def count(self, verdict: Verdict) -> int:
         """Return how many cases ended so."""
@@ -70,6 +72,7 @@ class Report:
             "conforms": self.conforms,
             **{verdict.value: self.count(verdict) for verdict in Verdict},
             "seconds": round(self.seconds, 3),
+            "watched": self.watched,
             "cases": [result.document() for result in self.results],
         }
 
@@ -87,6 +90,9 @@ def lines(report: Report) -> Iterator[tuple[str, str | None]]:
             yield from ((line, None) for line in _explained(result))
         for left in result.left:
             yield f"         still held: {left}", "yellow"
+    if not report.watched:
+        yield "", None
+        yield "nothing was watched: answers were checked, their effects were not (--watch URL)", "yellow"
     counted = ", ".join(f"{report.count(verdict)} {verdict.value}" for verdict in Verdict)
     yield "", None
     yield f"{report.url}: {counted} ({report.seconds:.1f} s)", None
@@ -102,5 +108,6 @@ def _explained(result: Result) -> Iterator[str]:
 
 
 def _marked(what: str, shown: list[str]) -> Iterator[str]:
-    for number, line in enumerate(shown):
+    # What came may have lines of its own.
+    for number, line in enumerate("\n".join(shown).splitlines()):
         yield f"         {what if number == 0 else '':<8}  {line}".rstrip()

@@ -65,10 +65,16 @@ async def check(
         began = time.monotonic()
         results = {case.name: await _run(case, around, advance) for case in cases if not case.waits}
         waiting = [case for case in cases if case.waits]
-        found = await asyncio.gather(*(_run(case, around, advance) for case in waiting))
-        results |= {case.name: result for case, result in zip(waiting, found, strict=True)}
+        # All of them end, and are tidied up after, before one that can't go on ends the run.
+        found = await asyncio.gather(
+            *(_run(case, around, advance) for case in waiting), return_exceptions=True
+        )
+        for case, result in zip(waiting, found, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            results[case.name] = result
         ordered = tuple(results[case.name] for case in cases)
-        return Report(target.collection, ordered, time.monotonic() - began)
+        return Report(target.collection, ordered, time.monotonic() - began, watched=target.watch is not None)
 
 
 async def _run(case: Case, around: Surroundings, advance: Callable[[], None]) -> Result:
@@ -108,7 +114,7 @@ def _summary(drive: Drive) -> str:
 async def _reach(client: httpx.AsyncClient, url: str) -> None:
     try:
         await client.get(url)
-    except httpx.TransportError as failure:
+    except httpx.RequestError as failure:
         what = str(failure) or type(failure).__name__
         raise OutOfReach(f"the participant at {url} can't be reached: {what}") from failure
 

@@ -2,15 +2,19 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
 from cli.conformance import race_cases
-from cli.conformance.case import Case
+from cli.conformance.case import Case, Section
 from cli.conformance.cases import CASES
-from cli.conformance.report import Report, Result, Verdict
+from cli.conformance.drive import Drive
+from cli.conformance.report import Report, Result, Verdict, lines
 from cli.conformance.runner import Serving, check
 from cli.conformance.target import Target
+from cli.outcome import Usage
 from tests.integration.conformance.expected import ANSWERS, EXPIRY, RACES, Expected
 from tests.integration.conformance.lacks import Lack
 from tests.integration.conformance.participant import SLOW_DISK, ToyParticipant
@@ -45,6 +49,40 @@ async def test_nothing_stays_held_behind_the_kit() -> None:
 
         assert toy.counters["held"] == 0
         assert toy.counters["free"] + toy.counters["kept"] == 1_000
+
+
+async def test_unwatched_effects_are_told_of() -> None:
+    async with ToyParticipant(Lack.ONE_HOLD).served() as toy:
+        report = await check(replace(target(toy), watch=None), IN_TURN)
+
+    assert failures(report) == {}
+    assert report.conforms
+    assert any("nothing was watched" in line for line, _ in lines(report))
+
+
+async def test_one_that_goes_away_fails_and_does_not_hang() -> None:
+    async with AsyncExitStack() as serving:
+        toy = await serving.enter_async_context(ToyParticipant().served())
+
+        async def go_away(drive: Drive) -> None:
+            branch = await drive.branch()
+            await drive.tried(branch)
+            await serving.aclose()
+            await drive.confirmed(branch)
+
+        case = Case("goes-away", Section.CONFIRM, "stops it", "an answer", go_away)
+        report = await check(replace(target(toy), watch=None, patience=0.2), [case, IN_TURN[0]])
+
+    assert [result.verdict for result in report.results] == [Verdict.FAILED, Verdict.FAILED]
+    assert "the answer to Confirm stayed unknown for 0.2 s: no answer" in report.results[0].seen
+    assert "stayed unknown for 3 s: no answer" in report.results[0].left[0]
+
+
+async def test_a_port_that_is_taken_is_misuse() -> None:
+    async with ToyParticipant().served() as toy:
+        taken = int(toy.url.split(":")[2].split("/")[0])
+        with pytest.raises(Usage, match="can't be a coordinator"):
+            await check(target(toy), IN_TURN, serving=Serving("127.0.0.1", taken))
 
 
 @pytest.mark.parametrize("lack", ANSWERS, ids=lambda lack: lack.name.lower())
