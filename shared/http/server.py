@@ -15,8 +15,8 @@ from shared.settings import Settings
 from shared.telemetry import configure_logging
 
 KEEP_ALIVE_SECONDS: Final = 75
-STOP_SECONDS: Final = 3
-"""Time that requests under way have to end once the program is to stop."""
+STOP_SECONDS: Final = 1
+"""Time that requests under way have to end once the program is to stop; `handfast up` gives it two in all."""
 ANSWER_SECONDS: Final = 1
 """Time after that to tell those who still wait."""
 GARBAGE_THRESHOLD: Final = 20_000

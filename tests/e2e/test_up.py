@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,19 @@ async def test_a_configured_broker_is_used_instead_of_an_embedded_one(
     assert taken([stack.settings.port_offset + BROKER_PORT]) == []
     os.kill(broker.pid, signal.SIGKILL)
     await broker.wait()
+
+
+def test_whoever_waits_is_answered_when_the_stack_stops(start: StartStack, rest_of: RestOf) -> None:
+    stack = start()
+    rest = rest_of(stack)
+    os.kill(stack.pid("coordinator"), signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(rest.order, "waiting")
+        eventually(lambda: rest.get("order/orders?status=PENDING")["items"], "the order waits")
+        assert stack.stop() == 0
+        answer = waiting.result()
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:handfast:problem:stopping")
+    # Who stands still can't stop by himself; everybody else does.
+    assert [line for line in stack.output if "killed" in line] == [
+        "killed, because they took too long to stop: coordinator"
+    ]
