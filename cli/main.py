@@ -20,6 +20,7 @@ COMMANDS = {
     "dlt": "cli.commands.dead_letters:dead_letters",
     "db": "cli.commands.database:database",
     "bench": "cli.commands.bench:bench",
+    "sim": "cli.commands.sim:sim",
     "conformance": "cli.commands.conformance:conformance",
 }
 """Where each command is: a function, or a group of commands."""

@@ -24,6 +24,8 @@ Raises UncertainError where there is no answer."""
 PATIENCE: Final = 90.0
 """Seconds for which a request is repeated."""
 PAUSE: Final = (0.02, 0.15)
+LONGEST_PAUSE: Final = 3.0
+"""Seconds between two repeats of a request, at most."""
 PLENTY: Final = 1_000_000
 LIMIT: Final = 3
 SCARCE: Final = 25
@@ -132,14 +134,15 @@ class Customers:
         """Repeat a request until its answer is certain."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._patience
-        last = "none"
+        last, pause = "none", 0.1
         while loop.time() < end:
             try:
                 return await self.ask(method, program, path, body, **headers)
             except UncertainError as error:
                 last = str(error)
             self.repeats += 1
-            await asyncio.sleep(self._randomness.uniform(0.05, 0.3))
+            await asyncio.sleep(pause * self._randomness.uniform(0.5, 1.5))
+            pause = min(1.5 * pause, LONGEST_PAUSE)
         raise AssertionError(
             f"{method} {program}{path}: no certain answer in {self._patience:.0f} s, but {last}"
         )
@@ -225,7 +228,7 @@ class Customers:
 
     async def _buy_what_is_scarce(self) -> None:
         """Want, at once, so much of it that it can't be enough for all for long."""
-        wishes = [self._wish(product="scarce", qty=SCARCE // 3) for _ in range(3)]
+        wishes = [self._wish(product="scarce", qty=SCARCE // 2) for _ in range(3)]
         await asyncio.gather(*map(self.place, wishes))
 
     async def _buy_without_money(self) -> None:
@@ -298,9 +301,10 @@ class Customers:
         transaction = await self.read("coordinator", f"/transactions/{answer.body['transactionId']}")
         [payment] = [one for one in transaction["branches"] if one["participant"] == "payment"]
         path, body = f"/payments/{payment['branchId']}/refunds", {"amount": 5, "reason": "scratched"}
-        refund = await self.insist("POST", "payment", path, body, idempotency_key=wish["orderId"])
-        if refund.status not in (200, 201):
-            self.wrong.append(f"a refund of {wish} was answered {refund}")
+        for _ in range(2):
+            refund = await self.insist("POST", "payment", path, body, idempotency_key=wish["orderId"])
+            if refund.status not in (200, 201):
+                self.wrong.append(f"a refund of {wish} was answered {refund}")
         self.refunded[wish["customerId"]] += 5
 
     async def _reserve_alone(self) -> None:

@@ -61,7 +61,9 @@ class LifesBroker:
             await subscription.stop()
 
     async def rejoin(self) -> None:
-        """Let its members in again."""
+        """Let its members in again, if they still live."""
+        if not self.life.alive:
+            return
         for subscription in self._subscriptions:
             await subscription.start()
 

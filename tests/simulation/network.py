@@ -34,6 +34,9 @@ class Host(Protocol):
     """A program as the network sees it: its present life and what answers, None while it is down."""
 
     @property
+    def program(self) -> str: ...
+
+    @property
     def life(self) -> Life | None: ...
 
     @property
@@ -137,7 +140,7 @@ class Network:
             answer.set_result(reply)
 
     async def _deliver(self, target: str, request: httpx.Request) -> Reply | Unreachable:
-        host = self._hosts[target]
+        host = self._randomness.choice([one for one in self._hosts.values() if one.program == target])
         life, app = host.life, host.app
         if life is None or app is None or not life.alive:
             return Unreachable(f"{target} refuses the connection.")

@@ -60,7 +60,7 @@ class Operator:
         """Say whether anything is still under way, by a look into the databases."""
         return any(
             self._count(name, query) > 0
-            for name in self._world.hosts
+            for name in PROGRAMS
             for query in (UNSETTLED.get(name), None if name == "coordinator" else RESERVED, LETTERS)
             if query is not None
         )

@@ -51,7 +51,7 @@ def draw(randomness: random.Random, span: float) -> tuple[Trouble, ...]:
 
 def _trouble(fault: Fault, randomness: random.Random, span: float) -> Trouble:
     at, seconds = randomness.uniform(0.0, span), randomness.uniform(1.0, span / 4)
-    whom, amount = randomness.choice(tuple(PROGRAMS)), randomness.random()
+    whom, amount = randomness.choice((*PROGRAMS, "coordinator-2")), randomness.random()
     if fault in ON_LINKS:
         source, target = randomness.choice(LINKS)
         if fault is Fault.PARTITION:

@@ -22,11 +22,13 @@ from tests.simulation.world import World, world
 from tests.snapshot import Snapshot
 
 WORKERS: Final = 5
+COORDINATORS: Final = 2
+"""Instances that share one log: without a compare-and-set they would overwrite each other."""
 SECONDS_AN_ORDER: Final = 1.5
 """Of virtual time, for drawing the plan: so long will the customers take at least."""
-PATIENCE: Final = 1_800.0
+PATIENCE: Final = 900.0
 PAUSE: Final = (2.0, 10.0)
-HEALED_WITHIN: Final = 3_600.0
+HEALED_WITHIN: Final = 1_200.0
 LOOK: Final = 5.0
 
 
@@ -65,7 +67,7 @@ def simulate(case: Case, *, keep_trace: bool = False) -> Report:
 
 async def _run(case: Case, keep_trace: bool) -> Report:
     plan = plan_of(case)
-    async with world(case.seed, keep_trace=keep_trace) as one:
+    async with world(case.seed, keep_trace=keep_trace, coordinators=COORDINATORS) as one:
         customers = Customers(
             _line(one), random.Random(f"{case.seed}/customers"), patience=PATIENCE, pause=PAUSE
         )
@@ -91,6 +93,7 @@ async def _run(case: Case, keep_trace: bool) -> Report:
         found = [*broken(snapshot), *unfinished(snapshot), *unkept(snapshot, customers.promises)]
         findings += [str(finding) for finding in (*found, *_alone(customers, snapshot))]
         findings += [*(f"[the answers fit] {wrong}" for wrong in customers.wrong), *one.watch.findings]
+        findings += weather.lost_letters()
         return Report(
             case=replace(case, plan=plan),
             findings=tuple(findings),

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
+from sqlalchemy import Connection
+
 from shared.errors import Unreachable
 from shared.messaging.broker import Message
 from tests.simulation.conditions import Fault, Window
@@ -19,6 +21,12 @@ POISON: Final = (
     b'{"transactionId":"poison","branchId":"poison","outcome":"confirmed","at":"2026-01-01T00:00:00Z"}',
 )
 """What may lie on a topic that nobody of ours put there."""
+CONSUMERS: Final = {
+    "stock-adjustment": "stock",
+    "payment-capture": "payment",
+    "order-confirmation": "order",
+    "tcc-outcomes": "coordinator",
+}
 IN_WINDOWS: Final = frozenset((*ON_LINKS, *ON_DISKS, Fault.SLOW, Fault.BURST, Fault.PRODUCED_UNTOLD))
 
 
@@ -29,6 +37,7 @@ class Weather:
         self._world = world
         self._plan = plan
         self._struck = world.conditions.struck
+        self._on_topics: list[tuple[str, bytes]] = []
 
     async def run(self) -> None:
         """Let every trouble come and go; return when the last has gone."""
@@ -45,6 +54,21 @@ class Weather:
             host.clock.skew = 0
             if host.life is None or not host.life.alive:
                 await self._world.start(host.name)
+
+    def lost_letters(self) -> list[str]:
+        """Return the records that nobody could apply, that no broker forgot, and that are no dead letters."""
+        return [
+            f"[what can't be applied is kept] {value!r} on {topic} became no letter"
+            for topic, value in self._on_topics
+            if not self._kept(topic, value)
+        ]
+
+    def _kept(self, topic: str, value: bytes) -> bool:
+        def work(connection: Connection) -> bool:
+            query = "SELECT 1 FROM letter WHERE topic = ? AND value = ?"
+            return connection.exec_driver_sql(query, (topic, value)).first() is not None
+
+        return self._world.hosts[CONSUMERS[topic]].store.write_now(work)
 
     async def _come(self, trouble: Trouble) -> None:
         await asyncio.sleep(trouble.at)
@@ -96,6 +120,7 @@ class Weather:
         self._world.broker.available = self._world.conditions.deaf = False
         await asyncio.sleep(trouble.seconds / 2)
         self._world.broker.forget()
+        self._on_topics.clear()
         self._world.broker.available = True
 
     async def _poison(self, trouble: Trouble) -> None:
@@ -105,6 +130,7 @@ class Weather:
         except Unreachable:
             return  # There is no such topic just now.
         self._struck[trouble.fault] += 1
+        self._on_topics.append((trouble.subject, value))
 
     async def _late_try(self, trouble: Trouble) -> None:
         tries = self._world.network.tries

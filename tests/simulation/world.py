@@ -30,12 +30,16 @@ STARTS_AGAIN: Final = 1.0
 
 
 class Host:
-    """A program over its lives: what survives a crash is its database and its clock."""
+    """A program over its lives: what survives a crash is its database and its clock.
 
-    def __init__(self, name: str, clock: VirtualClock) -> None:
+    name: program, or with a number where several instances of it share one store.
+    """
+
+    def __init__(self, name: str, program: str, clock: VirtualClock, store: InlineDatabase) -> None:
         self.name = name
+        self.program = program
         self.clock = clock
-        self.store = InlineDatabase()
+        self.store = store
         self.life: Life | None = None
         self.app: FastAPI | None = None
         self.broker: LifesBroker | None = None
@@ -45,9 +49,12 @@ class Host:
 
 
 class World:
-    """Four programs that can be talked to and troubled. conditions: the faults that are on just now."""
+    """Four programs that can be talked to and troubled. conditions: the faults that are on just now.
 
-    def __init__(self, seed: object = 1, *, keep_trace: bool = False) -> None:
+    coordinators: how many instances of the coordinator share its log.
+    """
+
+    def __init__(self, seed: object = 1, *, keep_trace: bool = False, coordinators: int = 1) -> None:
         loop = asyncio.get_running_loop()
         watch_tasks(loop)
         self._seed = seed
@@ -55,7 +62,14 @@ class World:
         self.clock = VirtualClock(loop)
         self.broker = MemoryBroker(self.clock)
         self.conditions = Conditions(self._source("conditions"))
-        self.hosts = {name: Host(name, VirtualClock(loop)) for name in PROGRAMS}
+        self._stores = {name: InlineDatabase() for name in PROGRAMS}
+        names = {name: name for name in PROGRAMS}
+        names |= {f"coordinator-{number}": "coordinator" for number in range(2, coordinators + 1)}
+        self.hosts = {
+            name: Host(name, program, VirtualClock(loop), self._stores[program])
+            for name, program in names.items()
+        }
+        self._opened: set[str] = set()
         self.watch = Watch(lambda name: self.hosts[name])
         self.network = Network(self.hosts, self.conditions, self._source("network"), self.trace, self.watch)
         self._customer = self.network.caller(CUSTOMER)
@@ -65,12 +79,12 @@ class World:
         """Start a program on its database, which is made at its first start."""
         host = self.hosts[name]
         assert host.life is None or not host.life.alive, f"{name} runs already"
-        if host.lives == 0:
+        program = PROGRAMS[host.program]
+        if host.program not in self._opened:
+            self._opened.add(host.program)
             await host.store.start()
             host.store.write_now(
-                lambda connection: SQLModel.metadata.create_all(
-                    connection, tables=list(PROGRAMS[name].tables)
-                )
+                lambda connection: SQLModel.metadata.create_all(connection, tables=list(program.tables))
             )
         host.lives += 1
         life = host.life = Life(name, host.lives)
@@ -83,8 +97,8 @@ class World:
         host.broker = LifesBroker(
             life, self.broker, self.conditions, self._source(f"{where}/broker"), self.trace
         )
-        app = PROGRAMS[name].create(
-            PROGRAMS[name].settings(_env_file=None),
+        app = program.create(
+            program.settings(_env_file=None),
             clock=host.clock,
             new_id=ulids(host.clock, source),
             randomness=source,
@@ -132,15 +146,12 @@ class World:
         if out:
             await broker.expel()
             await asyncio.sleep(seconds - SESSION_SECONDS)
-        if not life.alive:
-            return
         self.trace.note(f"{name} goes on")
         life.resume()
-        while out and life.alive:
-            if self.broker.available:
-                await broker.rejoin()
-                return
+        while out and not self.broker.available:  # noqa: ASYNC110 - nothing tells when it is back
             await asyncio.sleep(SESSION_SECONDS)
+        if out and life is host.life:
+            await broker.rejoin()
 
     async def close(self) -> None:
         """End everything."""
@@ -152,8 +163,8 @@ class World:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for host in self.hosts.values():
-            await host.store.close()
+        for store in self._stores.values():
+            await store.close()
 
     async def call(self, method: str, program: str, path: str, body: Any = None, **headers: str) -> Reply:
         """Send a request as a customer would; raise Unreachable where no answer comes."""
@@ -194,11 +205,11 @@ async def _live(host: Host, app: FastAPI, up: asyncio.Event, ended: asyncio.Even
 
 
 @asynccontextmanager
-async def world(seed: object = 1, *, keep_trace: bool = False) -> AsyncIterator[World]:
+async def world(seed: object = 1, *, keep_trace: bool = False, coordinators: int = 1) -> AsyncIterator[World]:
     """Have all four programs run in a calm world."""
-    one = World(seed, keep_trace=keep_trace)
+    one = World(seed, keep_trace=keep_trace, coordinators=coordinators)
     try:
-        for name in PROGRAMS:
+        for name in one.hosts:
             await one.start(name)
         yield one
     finally:

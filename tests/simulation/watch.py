@@ -1,0 +1,89 @@
+"""Looks on while a simulated system works, and notes what must not be at any moment, healed later or not.
+
+The invariants say what must be true in the end; some promises of the contract are broken in passing only: a
+reservation that is made after its Cancel, an order that is said to be CONFIRMED before its goods are sold.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import httpx
+from sqlalchemy import Connection
+
+from shared.clock import Clock, Millis, from_iso
+from shared.database.inline import InlineDatabase
+from shared.tcc.protocol import BRANCH_ID, DEADLINE, TRANSACTION_ID
+
+SKEW_ALLOWANCE: Final[Millis] = 30_000
+FINAL_ORDERS: Final = "SELECT transaction_id, status FROM orders WHERE status IN ('CONFIRMED', 'CANCELLED')"
+UNSETTLED: Final = (
+    "SELECT id, state FROM reservation WHERE transaction_id = ? AND state NOT IN ('CONFIRMED', 'CANCELLED')"
+)
+
+
+class Watched(Protocol):
+    """A program as far as it is watched."""
+
+    @property
+    def store(self) -> InlineDatabase: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+
+class Watch:
+    """findings: what was seen. host: a program by its name."""
+
+    def __init__(self, host: Callable[[str], Watched]) -> None:
+        self._host = host
+        self._held: set[str] = set()
+        self._cancelled: set[str] = set()
+        self._final: set[str] = set()
+        self.findings: list[str] = []
+
+    def before(self, target: str, request: httpx.Request) -> Callable[[int], None]:
+        """Take note of a request that arrives; return what takes note of its answer's status."""
+        branch_id = request.headers.get(BRANCH_ID)
+        if branch_id is None or TRANSACTION_ID not in request.headers:
+            return lambda _status: None
+        if request.method == "DELETE":
+            return lambda status: self._cancelled.add(branch_id) if status == 204 else None
+        if request.method != "POST":
+            return lambda _status: None
+        dead = branch_id in self._cancelled
+        clock, latest = self._host(target).clock, from_iso(request.headers[DEADLINE]) + SKEW_ALLOWANCE
+        came_late = clock.now() > latest
+
+        def answered(status: int) -> None:
+            if status != 201:
+                return
+            # Its clock may be set right in between.
+            late = came_late and clock.now() > latest
+            if dead:
+                self.findings.append(f"[no Try after its Cancel] {target} held {branch_id}")
+            if late and branch_id not in self._held:
+                self.findings.append(f"[no Try past its deadline] {target} held {branch_id}")
+            self._held.add(branch_id)
+
+        return answered
+
+    def committed(self, program: str) -> None:
+        """Look at a program's database after a commit: an order that is final is settled everywhere."""
+        if program != "order":
+            return
+        for transaction_id, status in self._rows(program, FINAL_ORDERS):
+            if transaction_id in self._final:
+                continue
+            self._final.add(transaction_id)
+            for participant in ("stock", "payment"):
+                for held, state in self._rows(participant, UNSETTLED, transaction_id):
+                    self.findings.append(
+                        f"[a final order is settled everywhere] the order of {transaction_id} is {status}, "
+                        f"and {held} at {participant} is {state}"
+                    )
+
+    def _rows(self, program: str, query: str, *values: str) -> list[tuple[str, str]]:
+        def work(connection: Connection) -> list[tuple[str, str]]:
+            return [(row[0], row[1]) for row in connection.exec_driver_sql(query, values)]
+
+        return self._host(program).store.write_now(work)
