@@ -5,7 +5,7 @@ from typing import Final
 
 from cli.conformance.case import Case, Section, expect_changed, expect_same
 from cli.conformance.drive import Branch, Drive
-from cli.conformance.exchange import Exchange, Violation, expect_done, expect_refused
+from cli.conformance.exchange import Exchange, Skipped, Violation, expect_done, expect_refused
 from cli.conformance.try_cases import expect_same_answer
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -70,6 +70,7 @@ async def cancel_before_try(drive: Drive) -> None:
     expect_done(await drive.cancelled(branch), "a Cancel that comes before its Try")
     expect_refused(await drive.tried(branch), "the Try that comes after its Cancel", 409)
     expect_same(before, await drive.watched(), "a Try that comes after its Cancel")
+    expect_refused(await drive.confirmed(branch), "a Confirm of what was cancelled untried", 409)
     expect_done(await drive.cancelled(branch), "the Cancel again")
 
 
@@ -108,6 +109,27 @@ async def nobody_decides(drive: Drive) -> None:
         expect_refused(answer, f"a {label} without TCC-Transaction-Id")
     expect_same(held, await drive.watched(), "a Confirm and a Cancel without TCC-Transaction-Id")
     expect_done(await drive.tried(branch), "the Try again: still held")
+
+
+async def reading_tells(drive: Drive) -> None:
+    branch = await _tried(drive)
+    held = await drive.read(branch)
+    if held.status in (404, 405):
+        raise Skipped(f"the participant shows no reservations: GET of one that is held answers {held.status}")
+    _expect_shown(held, "a branch that is held", confirmed=False)
+    expect_done(await drive.confirmed(branch), "its Confirm")
+    _expect_shown(await drive.read(branch), "a branch that is confirmed", confirmed=True)
+    branch = await _tried(drive)
+    expect_done(await drive.cancelled(branch), "its Cancel")
+    _expect_shown(await drive.read(branch), "a branch that is cancelled", confirmed=False)
+
+
+def _expect_shown(answer: Exchange, what: str, *, confirmed: bool) -> None:
+    document = answer.document() if answer.status == 200 else None
+    state = document.get("state") if isinstance(document, dict) else None
+    if (state == "CONFIRMED") is not confirmed:
+        wanted = "CONFIRMED" if confirmed else "anything but CONFIRMED"
+        raise Violation(f"{what}: its state has to be {wanted}, saw {state!r} ({answer.outcome})", answer)
 
 
 async def refusals_say_why(drive: Drive) -> None:
@@ -158,6 +180,13 @@ CASES: Final = (
         confirm_unknown,
     ),
     Case(
+        "reading-tells-the-truth",
+        Section.CONFIRM,
+        "reads a branch while it is held, once it is confirmed, and one that is cancelled",
+        "where a GET is answered at all, its state is CONFIRMED when it is confirmed, and only then",
+        reading_tells,
+    ),
+    Case(
         "confirm-after-cancel",
         Section.REPEATS,
         "confirms what is cancelled",
@@ -181,8 +210,8 @@ CASES: Final = (
     Case(
         "cancel-before-try",
         Section.CANCEL,
-        "sends a Cancel first, and then its Try",
-        "204, and the late Try is refused with 409",
+        "sends a Cancel first, and then its Try and a Confirm",
+        "204, and the late Try and the Confirm are refused with 409",
         cancel_before_try,
     ),
     Case(

@@ -136,6 +136,10 @@ class Drive:
         headers = {"TCC-Transaction-Id": branch.transaction_id, "TCC-Reason": "conformance"}
         return await self.send("Cancel", "DELETE", self.place(branch), headers)
 
+    async def read(self, branch: Branch) -> Exchange:
+        """Read it once, as far as the participant shows its branches."""
+        return await self.send("Read", "GET", self.place(branch), {})
+
     async def tried(self, branch: Branch) -> Exchange:
         """Send its Try until its answer is certain."""
         return await self.certain(lambda: self.try_(branch))

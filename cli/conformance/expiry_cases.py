@@ -126,8 +126,7 @@ async def _applied(drive: Drive, branch: Branch) -> None:
     """Wait until the branch shows itself as confirmed; where it can't be read, as long as it may expire."""
     end = asyncio.get_running_loop().time() + drive.target.expiry
     while asyncio.get_running_loop().time() < end:
-        answer = await drive.send("Read", "GET", drive.place(branch), {})
-        document = answer.document()
+        document = (await drive.read(branch)).document()
         if isinstance(document, dict) and document.get("state") == "CONFIRMED":
             return
         await asyncio.sleep(LOOK_EVERY)

@@ -19,7 +19,7 @@ SIDE_BY_SIDE: Final = 8
 
 async def twenty_tries(drive: Drive) -> None:
     once = await _one_try(drive)
-    async for before, branch in _rounds(drive):
+    async for _, before, branch in _rounds(drive):
         answers = await asyncio.gather(*(drive.try_(branch) for _ in range(MANY)))
         for answer in answers:
             expect_not_refused(answer, f"one of {MANY} equal Trys")
@@ -34,7 +34,7 @@ async def twenty_tries(drive: Drive) -> None:
 
 async def twenty_confirms(drive: Drive) -> None:
     once = await _one_confirm(drive)
-    async for before, branch in _rounds(drive):
+    async for _, before, branch in _rounds(drive):
         expect_done(await drive.tried(branch), "a Try")
         for answer in await asyncio.gather(*(drive.confirm(branch) for _ in range(MANY))):
             expect_not_refused(answer, f"one of {MANY} equal Confirms")
@@ -44,8 +44,8 @@ async def twenty_confirms(drive: Drive) -> None:
 
 async def try_and_cancel(drive: Drive) -> None:
     once = await _one_try(drive)
-    async for before, branch in _rounds(drive):
-        calls = [drive.try_ if number % 2 else drive.cancel for number in range(MANY)]
+    async for turn, before, branch in _rounds(drive):
+        calls = [drive.try_ if (number + turn) % 2 else drive.cancel for number in range(MANY)]
         for answer in await asyncio.gather(*(call(branch) for call in calls)):
             _expect_one_of(answer, {200, 201, 202, 204, 409}, "a Try or a Cancel that race each other")
         expect_done(await drive.cancelled(branch), "the Cancel after the race")
@@ -56,9 +56,9 @@ async def try_and_cancel(drive: Drive) -> None:
 
 async def confirm_and_cancel(drive: Drive) -> None:
     once = await _one_confirm(drive)
-    async for before, branch in _rounds(drive):
+    async for turn, before, branch in _rounds(drive):
         expect_done(await drive.tried(branch), "a Try")
-        calls = [drive.confirm if number % 2 else drive.cancel for number in range(MANY)]
+        calls = [drive.confirm if (number + turn) % 2 else drive.cancel for number in range(MANY)]
         answers = await asyncio.gather(*(call(branch) for call in calls))
         for answer in answers:
             _expect_one_of(answer, {200, 202, 204, 409}, "a Confirm or a Cancel that race each other")
@@ -90,13 +90,16 @@ async def side_by_side(drive: Drive) -> None:
             expect_same(before, await drive.watched(), f"{SIDE_BY_SIDE} branches that were let go of at once")
 
 
-async def _rounds(drive: Drive) -> AsyncIterator[tuple[Json | None, Branch]]:
-    """Yield a new branch for each round, and what is watched before it, with connections open for a race."""
-    for _ in range(ROUNDS):
+async def _rounds(drive: Drive) -> AsyncIterator[tuple[int, Json | None, Branch]]:
+    """Yield for each round its number, what is watched before it and a new branch, connections being open.
+
+    By the number's parity it is another call's turn to be sent first.
+    """
+    for turn in range(ROUNDS):
         branch = await drive.branch()
         before = await drive.watched()
         await drive.warm(MANY)
-        yield before, branch
+        yield turn, before, branch
 
 
 async def _one_try(drive: Drive) -> tuple[Json | None, Json | None]:

@@ -116,7 +116,7 @@ async def _reach(client: httpx.AsyncClient, url: str) -> None:
         await client.get(url)
     except httpx.RequestError as failure:
         what = str(failure) or type(failure).__name__
-        raise OutOfReach(f"the participant at {url} can't be reached: {what}") from failure
+        raise OutOfReach(f"the participant at {url} gives no usable answer: {what}") from failure
 
 
 @asynccontextmanager

@@ -68,7 +68,9 @@ ANSWERS: Final = {
         "try-holds",
         "try-after-confirm",
         "cancel-after-confirm",
+        "reading-tells-the-truth",
     ),
+    Lack.READING: _of("reading-tells-the-truth", "has to be anything but CONFIRMED, saw 'CONFIRMED'"),
     Lack.UNKNOWN_NOT_FOUND: _of("confirm-of-the-unknown", "expected 404, saw 204"),
     Lack.CANCEL_OF_UNKNOWN: _of(
         "cancel-before-try",
@@ -79,7 +81,7 @@ ANSWERS: Final = {
         "cancel-before-try", "the Try that comes after its Cancel: expected 409, saw 201", "refusals-say-why"
     ),
     Lack.CANCELLED_FOR_GOOD: _of("try-after-cancel", "expected 409, saw 201"),
-    Lack.CONFIRM_CONTRADICTED: _of("confirm-after-cancel", "expected 409, saw 204"),
+    Lack.CONFIRM_CONTRADICTED: _of("confirm-after-cancel", "expected 409, saw 204", "cancel-before-try"),
     Lack.CANCEL_CONTRADICTED: _of("cancel-after-confirm", "expected 409, saw 204"),
     Lack.CONFIRMED_FOR_GOOD: _of("cancel-after-confirm", "expected 409, saw 204"),
     Lack.OWNER: _of("decisions-of-another-transaction", "expected 409, saw 204"),

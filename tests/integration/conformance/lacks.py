@@ -30,6 +30,7 @@ class Lack(StrEnum):
     TRANSACTION_COMPARED = "it takes any transaction's Try for a repeat"
     # Decisions
     APPLYING = "it accepts Confirms (202) and never applies them"
+    READING = "it shows what it holds as confirmed"
     UNKNOWN_NOT_FOUND = "it confirms what it has never heard of"
     CANCEL_OF_UNKNOWN = "it answers the Cancel of an unknown branch with 404"
     TOMBSTONE = "it forgets a Cancel that came before its Try"

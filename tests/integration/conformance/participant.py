@@ -69,6 +69,7 @@ class ToyParticipant:
         application = web.Application(middlewares=[self._problems])
         application.router.add_post("/toys", self._try)
         application.router.add_put("/toys/{id}", self._confirm)
+        application.router.add_get("/toys/{id}", self._read)
         application.router.add_delete("/toys/{id}", self._cancel)
         application.router.add_get("/counters", self._count)
         runner = web.AppRunner(application, access_log=None)
@@ -217,6 +218,12 @@ class ToyParticipant:
             await self._change(kept=-held.count, free=held.count)
         elif not self._lacks(Lack.CANCEL_CONTRADICTED):
             raise Refusal(409, "reservation-confirmed")
+
+    async def _read(self, request: web.Request) -> web.Response:
+        held = self._branches.get(request.match_info["id"])
+        if held is None:
+            raise Refusal(404, "not-found")
+        return web.json_response({"state": "CONFIRMED" if self._lacks(Lack.READING) else held.state})
 
     async def _sweep(self) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
