@@ -20,9 +20,12 @@ from tests.crash.stage import set_up
 
 
 async def play(
-    cases: Sequence[Case], directory: Path, *, hasty: bool = True, say: Callable[[Result], None]
+    cases: Sequence[Case], directory: Path, *, hasty: bool = False, say: Callable[[Result], None]
 ) -> list[Result]:
-    """Play cases one after the other on one stage whose data and logs lie in a directory."""
+    """Play cases one after the other on one stage whose data and logs lie in a directory.
+
+    hasty: with shorter patience, leases and back-off than the defaults.
+    """
     results = []
     async with set_up(directory, hasty=hasty) as stage:
         for case in cases:
@@ -38,7 +41,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="handfast-crash-") as scratch:
         directory = arguments.keep or Path(scratch)
         results = asyncio.run(
-            play(cases, directory, hasty=not arguments.patient, say=lambda one: _say(line_of(one)))
+            play(cases, directory, hasty=arguments.hasty, say=lambda one: _say(line_of(one)))
         )
     took = time.monotonic() - began
     _say(summary_of(results, took))
@@ -55,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("only", nargs="*", metavar="CASE", help=f"play these only; there are: {names}")
     parser.add_argument("--report", type=Path, help="write the report as JSON to this file")
     parser.add_argument("--write", action="store_true", help="write the table into docs/proof.md")
-    parser.add_argument("--patient", action="store_true", help="wait as long as the defaults do")
+    parser.add_argument("--hasty", action="store_true", help="don't wait as long as the defaults do")
     parser.add_argument("--keep", type=Path, help="keep data and logs in this directory")
     arguments = parser.parse_args()
     if unknown := set(arguments.only) - {case.name for case in CASES}:

@@ -69,8 +69,9 @@ async def rehearse(stage: Stage, case: Case) -> Result:
                 result.wrong += await _scene(stage, case)
             healed = time.monotonic()
             await case.aftermath(stage, case.name)
-        result.wrong += await _until_at_rest(stage)
-        result.seconds = time.monotonic() - healed
+        left = await _until_at_rest(stage)
+        result.seconds = None if left else time.monotonic() - healed
+        result.wrong += left
         result.wrong += await case.proof(stage, case.name)
         result.wrong += [*_killed_by_signal(stage, case, said), *_ends(stage, case)]
         result.wrong += await _judged(stage)
@@ -79,6 +80,7 @@ async def rehearse(stage: Stage, case: Case) -> Result:
     finally:
         stage.arms.disarm(label)
         stage.let_pass()
+    stage.left_behind.update(result.wrong)
     return result
 
 
@@ -140,6 +142,7 @@ async def _until_at_rest(stage: Stage) -> list[str]:
         left = [str(finding) for finding in unfinished(await _snapshot(stage))]
         scene = scene_of(stage.directory, None)
         left += [f"{name}: {scene[name]}" for name in scene if name.endswith(" outbox") and scene[name]]
+        left = [one for one in left if one not in stage.left_behind]
         if not left or time.monotonic() > deadline:
             return left
         await asyncio.sleep(LOOK)
@@ -154,7 +157,7 @@ async def _judged(stage: Stage) -> list[str]:
         wrong.append(f"the toy has {toys}, and the gateway {stage.gateway.held, stage.gateway.kept}")
     wrong += stage.customers.wrong
     stage.customers.wrong.clear()
-    return wrong
+    return [one for one in wrong if one not in stage.left_behind]
 
 
 async def _snapshot(stage: Stage) -> Snapshot:

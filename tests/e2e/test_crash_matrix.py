@@ -25,7 +25,9 @@ MISTAKEN = replace(GOOD, variant="mistaken", scene={**GOOD.scene, "payment holds
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     cases = [*SHORT, MISTAKEN]
     directory: Path = tmp_path_factory.mktemp("crash")
-    played = asyncio.run(play(cases, directory, say=lambda result: log.info("%s", line_of(result))))
+    played = asyncio.run(
+        play(cases, directory, hasty=True, say=lambda result: log.info("%s", line_of(result)))
+    )
     return {result.case.name: result for result in played}
 
 
