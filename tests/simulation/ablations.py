@@ -23,7 +23,6 @@ import shared.idempotency
 import stock_service.participant
 from shared.database.prepared import Prepared
 from shared.messaging.consumer import Consumer
-from shared.messaging.outbox import Outbox
 from shared.tcc import protocol
 from shared.tcc.branches import Branches
 from shared.tcc.protocol import Phase, Verdict
@@ -92,8 +91,8 @@ ABLATIONS: Final = (
     ),
     Ablation(
         "outbox in the same commit",
-        "messages are written apart, and stay when the rest is rolled back",
-        instead(Outbox, "add", unsafe.add_apart),
+        "messages stay where the transaction that they belong to is rolled back",
+        lambda: unsafe.outbox_apart(),
     ),
     Ablation(
         "inquiry",

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.console import Console
+from tests.proof_page import put
 from tests.simulation.conditions import Fault
 from tests.simulation.shrink import shrink
 from tests.simulation.simulate import Case, Report, simulate
@@ -47,6 +48,15 @@ class Summary:
         self.struck.update(report.struck)
         if report.findings:
             self.failures.append(report)
+
+    def page(self) -> str:
+        """Return what docs/proof.md says of it."""
+        told = (
+            f"{self.seeds} seeds, {self.orders} orders, {len(self.failures)} seeds with findings; the longest"
+            f" healing took {self.healed:.0f} virtual seconds."
+        )
+        faults = [f"| {fault} | {self.struck[fault]} |" for fault in Fault]
+        return "\n".join([told, "", "| fault | struck |", "|---|---|", *faults])
 
     def document(self) -> dict[str, Any]:
         return {
@@ -99,11 +109,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--shrink", action="store_true", help="look for the smallest failing part of the seed"
     )
     parser.add_argument("--json", type=Path, help="write the summary to this file")
+    parser.add_argument("--write", action="store_true", help="put the summary into docs/proof.md")
     asked = parser.parse_args(arguments)
     if asked.seed is not None:
         return _one(Case(asked.seed, asked.orders), trace=asked.trace, smaller=asked.shrink)
     first, _, last = asked.seeds.partition("-")
-    return _many(range(int(first), int(last or first) + 1), asked.orders, asked.json)
+    summary = _many(range(int(first), int(last or first) + 1), asked.orders)
+    if asked.json is not None:
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
+        asked.json.write_text(json.dumps(summary.document(), indent=2) + "\n")
+    if asked.write:
+        put("simulation", summary.page())
+    return 1 if summary.failures else 0
 
 
 def _one(case: Case, *, trace: bool, smaller: bool) -> int:
@@ -114,7 +131,7 @@ def _one(case: Case, *, trace: bool, smaller: bool) -> int:
     return 1 if report.findings else 0
 
 
-def _many(seeds: Sequence[int], orders: int, target: Path | None) -> int:
+def _many(seeds: Sequence[int], orders: int) -> Summary:
     console, began = Console(), time.monotonic()
     summary = Summary()
     for report in run_seeds(seeds, orders):
@@ -131,10 +148,7 @@ def _many(seeds: Sequence[int], orders: int, target: Path | None) -> int:
     console.line(
         f"{len(summary.failures)} seeds failed; the longest healing took {summary.healed:.0f} virtual seconds"
     )
-    if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(summary.document(), indent=2) + "\n")
-    return 1 if summary.failures else 0
+    return summary
 
 
 def _tell(console: Console, report: Report) -> None:

@@ -1,7 +1,8 @@
 """What the code would do without its safeguards: the other side of the ablations."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, cast
 from unittest.mock import patch
@@ -16,6 +17,7 @@ import shared.tcc.branches
 import shared.tcc.participant
 from coordinator.caller import Attempts
 from coordinator.transaction import Branch, BranchState, Transaction
+from shared.database.inline import InlineDatabase
 from shared.messaging.consumer import Consumer
 from shared.messaging.outbox import Outbox
 from shared.tcc import fence
@@ -33,6 +35,7 @@ _JUDGE: Final = coordinator.transaction._judge
 _DECIDED: Final = coordinator.transaction._decided
 _TAKE: Final = Consumer._take
 _ADD: Final = Outbox.add
+_WRITE_NOW: Final = InlineDatabase.write_now
 
 
 def fence_unasked() -> AbstractContextManager[Any]:
@@ -78,17 +81,26 @@ def save_blindly(connection: Connection, outbox: Any, changes: Any, now: int) ->
     return list(_SAVE(connection, outbox, fresh, now))
 
 
-def add_apart(self: Outbox, connection: Connection, messages: Any) -> None:
-    """Commit messages at once, whatever becomes of the transaction."""
-    messages = list(messages)
-    if messages:
-        cursor = connection.connection.cursor()
-        cursor.execute("COMMIT")
-        cursor.execute("BEGIN IMMEDIATE")
-        _ADD(self, connection, messages)
-        cursor.execute("COMMIT")
-        cursor.execute("BEGIN IMMEDIATE")
-        cursor.close()
+@contextmanager
+def outbox_apart() -> Iterator[None]:
+    """Have messages survive the transaction that they belong to, where it is rolled back."""
+    added: list[Callable[[Connection], None]] = []
+
+    def add(self: Outbox, connection: Connection, messages: Any) -> None:
+        added.append(partial(_ADD, self, messages=list(messages)))
+        added[-1](connection)
+
+    def write_now(self: InlineDatabase, work: Any) -> Any:
+        added.clear()
+        try:
+            return _WRITE_NOW(self, work)
+        except BaseException:
+            for add_again in added:
+                _WRITE_NOW(self, add_again)
+            raise
+
+    with patch.object(Outbox, "add", add), patch.object(InlineDatabase, "write_now", write_now):
+        yield
 
 
 async def expire_by_oneself(self: Any, held: Fence) -> None:
