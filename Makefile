@@ -10,7 +10,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench year chaos proof docs lock clean
+.PHONY: help setup demo up test check bench year chaos proof soak docs lock clean
 
 help: ## list the tasks
 	@echo "Handfast: make <task> [ARGS=\"...\"]"
@@ -46,8 +46,11 @@ year: setup ## put a shop's whole year (about 71,000 orders) through a fresh sta
 chaos: setup ## kill, stop and cut off a stack under load for five minutes, heal it and check every order
 	$(BIN)/python -m tests.chaos.run $(ARGS)
 
-proof: setup ## kill real processes at every crash point, and check that each ends as docs/proof.md says
-	$(BIN)/python -m tests.crash.matrix --report reports/crash-matrix.json $(ARGS)
+proof: setup ## model, simulator, safeguards switched off, crash matrix: all of docs/proof.md but the chaos
+	$(BIN)/python -m tests.proof $(ARGS)
+
+soak: setup ## simulate for hours (ARGS="--hours 8" or "--orders 1000000"); goes on where it stopped
+	$(BIN)/python -m tests.simulation.soak $(ARGS)
 
 docs: setup ## write docs/settings.md and the model's tables anew, both from the code
 	$(BIN)/python -m tests.unit.repo.settings_page

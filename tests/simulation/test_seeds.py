@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.launcher import ROOT
+from tests.simulation import soak
 from tests.simulation.ablations import ABLATIONS
 from tests.simulation.conditions import Fault
 from tests.simulation.plan import Trouble
@@ -97,3 +98,32 @@ def _run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[st
         text=True,
         check=False,
     )
+
+
+def test_a_soak_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def run(seeds: range, orders: int) -> list[Report]:
+        asked.extend(seeds)
+        return [Report(Case(seed, orders), (), orders, {Fault.DROP: 1}, "", 0.0) for seed in seeds]
+
+    monkeypatch.setattr(soak, "run_seeds", run)
+    for orders in ("1000", "2000"):
+        assert soak.main(["--orders", orders, "--dir", str(tmp_path)]) == 0
+    assert asked == list(range(soak.FIRST_SEED, soak.FIRST_SEED + 40))
+    assert "2000 orders" in (tmp_path / "report.txt").read_text()
+
+
+def test_a_soak_that_found_something_says_how_to_replay_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = "[stock adds up] product p: too few"
+    monkeypatch.setattr(
+        soak,
+        "run_seeds",
+        lambda seeds, orders: [Report(Case(seeds[0], orders), (finding,), orders, {}, "", 0.0)],
+    )
+    assert soak.main(["--orders", "10", "--dir", str(tmp_path)]) == 1
+    report = (tmp_path / "report.txt").read_text()
+    assert f"handfast sim --seed {soak.FIRST_SEED} --orders 50" in report
+    assert finding in report
