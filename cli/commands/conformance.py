@@ -156,7 +156,8 @@ def _tell(console: Console, report: Report, junit: Path | None, as_json: bool) -
             raise CommandError(f"{junit} can't be written: {failure.strerror}") from failure
     if not report.conforms:
         failed = report.count(Verdict.FAILED)
-        raise CommandError(f"{failed} cases failed" if failed else "nothing was checked")
+        told = f"{failed} of {len(report.results)} cases failed" if failed else "nothing was checked"
+        raise CommandError(told)
 
 
 def _list(console: Console, cases: Sequence[Case], as_json: bool) -> None:

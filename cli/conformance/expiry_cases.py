@@ -116,20 +116,22 @@ async def _let_go(drive: Drive, branch: Branch) -> None:
     end = _end(drive)
     while (answer := await drive.try_(branch)).sort is not Sort.REFUSED:
         if asyncio.get_running_loop().time() > end:
-            within = f"{drive.target.patience:g} s of its expiry"
-            raise Violation(f"it is still held {within}, although the coordinator says cancel", answer)
+            late = f"{drive.target.patience:g} s past its expiry"
+            raise Violation(f"it is still held {late}, although the coordinator says cancel", answer)
         await asyncio.sleep(LOOK_EVERY)
     expect_refused(answer, "the Try again, after it was told to cancel", 409)
 
 
 async def _applied(drive: Drive, branch: Branch) -> None:
-    """Wait until the branch shows itself as confirmed; where it can't be read, as long as it may expire."""
-    end = asyncio.get_running_loop().time() + drive.target.expiry
-    while asyncio.get_running_loop().time() < end:
-        document = (await drive.read(branch)).document()
-        if isinstance(document, dict) and document.get("state") == "CONFIRMED":
+    """Give it the time to do what it was told: until it shows so, or where it shows nothing, a fixed one."""
+    end = _end(drive)
+    while (answer := await drive.read(branch)).status == 200:
+        document = answer.document()
+        settled = isinstance(document, dict) and document.get("state") in ("CONFIRMED", "CANCELLED")
+        if settled or asyncio.get_running_loop().time() > end:
             return
         await asyncio.sleep(LOOK_EVERY)
+    await asyncio.sleep(drive.target.expiry)
 
 
 def _end(drive: Drive) -> float:

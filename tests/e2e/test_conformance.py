@@ -128,7 +128,7 @@ async def test_one_that_lets_go_by_its_own_clock_is_told_apart(stack: OwnStack) 
     assert passed.code == 0, passed.out + passed.err
     assert failed.code == 1
     assert "let go of on the participant's own word" in failed.out
-    assert "1 cases failed" in failed.err
+    assert "1 of 1 cases failed" in failed.err
     assert f"contract  it asks the coordinator, which says cancel, and is let go of ({SECTION})" in failed.out
     assert "request   POST http" in failed.out
 

@@ -123,7 +123,7 @@ EXPIRY: Final = {
     ),
     Lack.SWEEPER: _of(
         "expired-and-told-to-wait",
-        "received 0 times within 1 s of its expiry, expected 2",
+        "received 0 times within 3 s of its expiry, expected 2",
         "expired-and-told-to-confirm",
         "expired-and-coordinator-away",
         "confirmed-past-its-expiry",
@@ -136,12 +136,12 @@ EXPIRY: Final = {
     Lack.CONFIRMING_WHEN_TOLD: _of("expired-and-told-to-confirm", "expected 409, saw 204"),
     Lack.CANCELLING_WHEN_TOLD: _of(
         "expired-and-told-to-wait",
-        "still held 1 s of its expiry, although the coordinator says cancel",
+        "still held 3 s past its expiry, although the coordinator says cancel",
         "expired-and-coordinator-away",
     ),
     Lack.HOLDING_ON: _of("expired-and-coordinator-away", "it was let go of before anybody had said so"),
     Lack.ASKING_AGAIN: _of(
-        "expired-and-coordinator-away", "received 1 times within 1 s", "expired-and-told-to-wait"
+        "expired-and-coordinator-away", "received 1 times within 3 s", "expired-and-told-to-wait"
     ),
     Lack.LATE_CONFIRM: _of("confirmed-past-its-expiry", "expected a 2xx (but 202), saw 410"),
     Lack.INQUIRY_NAMES_BRANCH: _of(

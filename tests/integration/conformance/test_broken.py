@@ -35,7 +35,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_participant_that_lacks_nothing_passes() -> None:
-    report = await run(None, CASES)
+    report = await run(None, CASES, patience=20.0)
 
     assert failures(report) == {}
     assert {result.case.name for result in report.results if result.verdict is Verdict.SKIPPED} == {
@@ -92,14 +92,14 @@ async def test_a_broken_answer_fails_its_case(lack: Lack) -> None:
 
 @pytest.mark.parametrize("lack", RACES, ids=lambda lack: lack.name.lower())
 async def test_a_missing_lock_fails_its_race(lack: Lack) -> None:
-    result = failures(await run(lack, RACING, SLOW_DISK))[RACES[lack].case]
+    result = failures(await run(lack, RACING, disk=SLOW_DISK))[RACES[lack].case]
 
     assert RACES[lack].seen in result.seen
 
 
 @pytest.mark.parametrize("lack", EXPIRY, ids=lambda lack: lack.name.lower())
 async def test_a_broken_expiry_fails_its_case(lack: Lack) -> None:
-    expect(await run(lack, WAITING), EXPIRY[lack])
+    expect(await run(lack, WAITING, patience=3.0), EXPIRY[lack])
 
 
 def test_every_lack_is_tried_and_every_case_can_fail() -> None:
@@ -109,10 +109,13 @@ def test_every_lack_is_tried_and_every_case_can_fail() -> None:
     assert {one.case for one in expected.values()} == {case.name for case in CASES} - {NEEDS_A_STACK}
 
 
-async def run(lack: Lack | None, cases: Sequence[Case], disk: float = 0.0) -> Report:
+async def run(
+    lack: Lack | None, cases: Sequence[Case], *, disk: float = 0.0, patience: float = 1.0
+) -> Report:
     port = free_port()
     async with ToyParticipant(lack, f"http://127.0.0.1:{port}", disk).served() as toy:
-        return await check(target(toy), cases, serving=Serving("127.0.0.1", port))
+        chosen = replace(target(toy), patience=patience)
+        return await check(chosen, cases, serving=Serving("127.0.0.1", port))
 
 
 def target(toy: ToyParticipant) -> Target:
