@@ -215,8 +215,8 @@ async def one_effect_outside(stage: Stage, _name: str) -> list[str]:
     ]
 
 
-async def second_member_applied_it(stage: Stage, _name: str) -> list[str]:
-    """Whoever got the partitions leaves again, cleanly."""
+async def second_member_leaves(stage: Stage, _name: str) -> list[str]:
+    """The other member, which nothing happened to, leaves cleanly."""
     code = await stage.end("second stock")
     return _unless(code == 0, f"the second member ended with {code}")
 

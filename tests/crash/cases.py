@@ -293,7 +293,7 @@ CASES: Final[tuple[Case, ...]] = (
         act=acts.buy_many_while_members_change,
         orders=acts.MANY,
         scene={"transaction": "CONFIRMING", "stock holds": "TRIED"},
-        required="CONFIRMED: the other member gets the whole batch, each effect once",
-        proof=acts.second_member_applied_it,
+        required="CONFIRMED: whoever gets the partitions next applies the batch, each effect once",
+        proof=acts.second_member_leaves,
     ),
 )

@@ -21,6 +21,7 @@ class WatchingForkServer(ForkServerClient):
 
 def main() -> None:
     watch_points("command")
+    # `up` makes its own fork server; this is the one name by which it knows the class.
     vars(cli.up)["ForkServerClient"] = WatchingForkServer
     real_main()
 
