@@ -1,6 +1,6 @@
 // Seats in a theatre: a participant of Handfast in Node, without any package.
 //
-//     node infra/examples/seats.js          (settings: PORT, COORDINATOR_URL, JOURNAL; see the end)
+//     node infra/examples/seats.js          (Node 18 or newer; settings: PORT, COORDINATOR_URL, JOURNAL, see the end)
 //
 // It keeps the contract of docs/participants.md. What it knows is a journal: one line of JSON for each change
 // of a branch, on the disk before the answer leaves, and read again at the start. Node runs one thing at a
