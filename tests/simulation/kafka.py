@@ -11,6 +11,7 @@ from shared.messaging.memory import MemoryBroker, MemorySubscription
 from tests.simulation.conditions import Conditions, Fault
 from tests.simulation.life import Life
 from tests.simulation.trace import Trace
+from tests.simulation.watch import Watch
 
 SESSION_SECONDS: Final = 3.0
 """After so long without a sign of life a member is out of its group."""
@@ -26,11 +27,13 @@ class LifesBroker:
         conditions: Conditions,
         randomness: random.Random,
         trace: Trace,
+        watch: Watch,
     ) -> None:
         self.life = life
         self.broker = broker
         self.conditions = conditions
         self.trace = trace
+        self.watch = watch
         self._randomness = randomness
         self._subscriptions: list[MemorySubscription] = []
 
@@ -40,7 +43,7 @@ class LifesBroker:
     def subscription(self, group: str, topics: Sequence[str]) -> "_Subscription":
         subscription = self.broker.subscription(group, topics)
         self._subscriptions.append(subscription)
-        return _Subscription(self, subscription)
+        return _Subscription(self, subscription, group)
 
     async def ensure_topics(self, topics: Mapping[str, int]) -> frozenset[str]:
         await self.reach()
@@ -96,9 +99,10 @@ class _Publisher:
 
 
 class _Subscription:
-    def __init__(self, way: LifesBroker, subscription: MemorySubscription) -> None:
+    def __init__(self, way: LifesBroker, subscription: MemorySubscription, group: str) -> None:
         self._way = way
         self._subscription = subscription
+        self._group = group
 
     async def start(self) -> None:
         await self._way.reach()
@@ -127,7 +131,11 @@ class _Subscription:
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         await self._way.reach()
+        before = self._way.broker.committed(self._group)
         await self._subscription.commit(offsets)
+        for place, offset in offsets.items():
+            passed = self._way.broker.log_of(place)[before.get(place, 0) : offset]
+            self._way.watch.passed(self._way.life.name, passed)
 
     def on_assignment_change(self, listener: Callable[[frozenset[TopicPartition]], None]) -> None:
         self._subscription.on_assignment_change(listener)

@@ -1,5 +1,6 @@
 """What the code would do without its safeguards: the other side of the ablations."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -125,12 +126,12 @@ def published_for_good(branch: Branch, now: int, _policy: Any) -> Branch:
 
 
 def commit_at_once(self: Any, arrived: Any, now: float) -> None:
-    """Count what was fetched as done, and commit it before anything else happens."""
+    """Commit what was fetched before anything else happens to it."""
     _TAKE(self, arrived, now)
-    offsets = {place: records[-1].offset + 1 for place, records in arrived.items() if records}
-    group = self._subscription._subscription
-    if offsets.keys() <= group._positions.keys():
-        group._broker.group(group._group).offsets.update(offsets)
+    offsets = {place: records[-1].offset + 1 for place, records in arrived.items()}
+    for place, offset in offsets.items():
+        self._states[place].committed = offset
+    self._committing = asyncio.get_running_loop().create_task(self._commit_now(offsets))
 
 
 def everybody_due(transaction: Transaction, now: int) -> list[Branch]:

@@ -4,14 +4,16 @@ The invariants say what must be true in the end; some promises of the contract a
 reservation that is made after its Cancel, an order that is said to be CONFIRMED before its goods are sold.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import httpx
+import pydantic_core
 from sqlalchemy import Connection
 
 from shared.clock import Clock, Millis, from_iso
 from shared.database.inline import InlineDatabase
+from shared.messaging.broker import Record
 from shared.tcc.protocol import BRANCH_ID, DEADLINE, TRANSACTION_ID
 
 SKEW_ALLOWANCE: Final[Millis] = 30_000
@@ -19,6 +21,10 @@ FINAL_ORDERS: Final = "SELECT transaction_id, status FROM orders WHERE status IN
 UNSETTLED: Final = (
     "SELECT id, state FROM reservation WHERE transaction_id = ? AND state NOT IN ('CONFIRMED', 'CANCELLED')"
 )
+
+APPLIED: Final = "SELECT id, state FROM reservation WHERE id = ? AND state = 'CONFIRMED'"
+KEPT: Final = "SELECT id, state FROM letter WHERE topic = ? AND (value = ? OR branch_id = ?)"
+PARTICIPANTS: Final = frozenset({"order", "stock", "payment"})
 
 
 class Watched(Protocol):
@@ -82,8 +88,29 @@ class Watch:
                         f"and {held} at {participant} is {state}"
                     )
 
-    def _rows(self, program: str, query: str, *values: str) -> list[tuple[str, str]]:
+    def passed(self, program: str, records: Sequence[Record]) -> None:
+        """Look at records whose offsets were committed: each was applied, or is kept as a letter."""
+        for record in records if program in PARTICIPANTS else ():
+            branch_id = _branch_of(record)
+            applied = self._rows(program, APPLIED, branch_id)
+            if not applied and not self._rows(program, KEPT, record.topic, record.value or b"", branch_id):
+                self.findings.append(
+                    f"[offset after effect] {program} passed over {record.topic}/{record.partition} at "
+                    f"{record.offset}, which confirms {branch_id or 'nothing'}"
+                )
+
+    def _rows(self, program: str, query: str, *values: str | bytes) -> list[tuple[str, str]]:
         def work(connection: Connection) -> list[tuple[str, str]]:
             return [(row[0], row[1]) for row in connection.exec_driver_sql(query, values)]
 
         return self._host(program).store.write_now(work)
+
+
+def _branch_of(record: Record) -> str:
+    """Return the reservation that a Confirm names, "" where it names none."""
+    try:
+        value = pydantic_core.from_json(record.value or b"")
+    except ValueError:
+        return ""
+    named = value.get("reservationId") if isinstance(value, dict) else None
+    return named if isinstance(named, str) else ""

@@ -95,7 +95,7 @@ class World:
             life, host.store, self.conditions, self._source(f"{where}/disk"), self.trace, self.watch
         )
         host.broker = LifesBroker(
-            life, self.broker, self.conditions, self._source(f"{where}/broker"), self.trace
+            life, self.broker, self.conditions, self._source(f"{where}/broker"), self.trace, self.watch
         )
         app = program.create(
             program.settings(_env_file=None),
