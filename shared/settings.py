@@ -32,8 +32,7 @@ class Settings(BaseSettings):
 
     broker_memory_mib: int = Field(
         128,
-        description="Mebibytes at which `up` renews the embedded broker, which keeps every record; "
-        "0: never.",
+        description="Mebibytes at which `up` renews the embedded broker, which keeps every record; 0: never.",
         ge=0,
     )
 
