@@ -29,7 +29,9 @@ class Part(NamedTuple):
 
 PARTS: Final = (
     Part("the model", ("tests.model.check", "--full")),
-    Part("400 simulated histories", ("tests.simulation.run", "--seeds", "1-400"), writes=True),
+    Part(
+        "400 simulated histories", ("tests.simulation.run", "--seeds", "1-400", "--least", "100"), writes=True
+    ),
     Part("safeguards switched off", ("tests.simulation.ablate",), writes=True),
     Part("crashes of real processes", ("tests.crash.matrix",), writes=True),
 )

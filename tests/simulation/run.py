@@ -108,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--shrink", action="store_true", help="look for the smallest failing part of the seed"
     )
+    parser.add_argument("--least", type=int, default=0, help="fail where a fault struck less often")
     parser.add_argument("--json", type=Path, help="write the summary to this file")
     parser.add_argument("--write", action="store_true", help="put the summary into docs/proof.md")
     asked = parser.parse_args(arguments)
@@ -120,7 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.json.write_text(json.dumps(summary.document(), indent=2) + "\n")
     if asked.write:
         put("simulation", summary.page())
-    return 1 if summary.failures else 0
+    seldom = [fault.value for fault in Fault if summary.struck[fault] < asked.least]
+    if seldom:
+        Console().line(f"too seldom to prove anything: {', '.join(seldom)}")
+    return 1 if summary.failures or seldom else 0
 
 
 def _one(case: Case, *, trace: bool, smaller: bool) -> int:
