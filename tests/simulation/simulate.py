@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from shared.errors import Unreachable
 from tests.collector import collect
-from tests.customers import Customers, UncertainError
+from tests.customers import Customers, Send, UncertainError
 from tests.invariants import Finding, broken, unfinished, unkept
 from tests.simulation.conditions import Fault
 from tests.simulation.loop import run_virtually
@@ -112,7 +112,7 @@ def plan_of(case: Case) -> tuple[Trouble, ...]:
     return draw(random.Random(f"{case.seed}/plan"), case.orders * SECONDS_AN_ORDER)
 
 
-def _line(one: World) -> Any:
+def _line(one: World) -> Send:
     async def send(
         method: str, program: str, path: str, body: Any, headers: Mapping[str, str]
     ) -> tuple[int, str]:
