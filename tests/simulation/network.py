@@ -7,6 +7,7 @@ waits for as long as it was told to.
 
 import asyncio
 import random
+import re
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp
 from shared.errors import Unreachable
 from shared.http.caller import Reply
 from shared.settings import PORTS
-from shared.tcc.protocol import TRANSACTION_ID
+from shared.tcc.protocol import BRANCH_ID, TRANSACTION_ID
 from shared.telemetry import current_traceparent
 from tests.simulation.conditions import Conditions, Fault
 from tests.simulation.life import Life
@@ -26,6 +27,7 @@ from tests.simulation.watch import Watch
 CUSTOMER: Final = "customer"
 BY_PORT: Final = {port: name for name, port in PORTS.items()}
 REMEMBERED: Final = 200
+_NAMED: Final = re.compile(rb'"(?:transactionId|orderId)":"([^"]+)"')
 LATE: Final = (8.0, 80.0)
 """Seconds by which a request is delayed beyond what anybody waits for."""
 
@@ -76,7 +78,7 @@ class Network:
         if self._conditions.strikes(Fault.DUPLICATE, source, target):
             self._send(source, target, request, None, later=self._randomness.uniform(0.0, 2.0))
         await asyncio.wait((answer,), timeout=seconds)
-        what = f"{source}->{target} {request.method} {request.url.path}"
+        what = f"{source}->{target} {request.method} {request.url.path}{_about(request)}"
         if not answer.done():
             answer.cancel()
             self._trace.note(f"{what} unanswered after {seconds:g} s")
@@ -192,6 +194,15 @@ class SimulatedCaller:
 
     async def close(self) -> None:
         """The network is nobody's own."""
+
+
+def _about(request: httpx.Request) -> str:
+    """Return which branch, transaction or order a request is about, where its path doesn't say."""
+    branch_id = request.headers.get(BRANCH_ID)
+    if branch_id is not None:
+        return f" ({request.headers[TRANSACTION_ID]}, {branch_id})"
+    named = _NAMED.search(request.content)
+    return "" if named is None else f" ({named[1].decode()})"
 
 
 async def _serve(life: Life, app: ASGIApp, request: httpx.Request) -> httpx.Response:

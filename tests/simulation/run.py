@@ -11,13 +11,14 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,10 @@ from tests.simulation.conditions import Fault
 from tests.simulation.shrink import shrink
 from tests.simulation.simulate import Case, Report, simulate
 
+MOST_SHRUNK: Final = 3
+"""Failing seeds of which the smallest failing part is told at once."""
+_IDS: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}(?:-\w+)?|order-\d+")
+_AROUND: Final = re.compile(r"trouble|crashes|paused|goes on|starts its life")
 EVERY: Final = 10
 """Progress is told after so many seeds."""
 
@@ -130,9 +135,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _one(case: Case, *, trace: bool, smaller: bool) -> int:
     report = simulate(case, keep_trace=trace)
     if smaller and report.findings:
-        report = simulate(shrink(report, simulate).case, keep_trace=True)
+        report = _shrunk(report)
+        if not trace:
+            report = replace(report, lines=tuple(telling(report)))
     _tell(Console(), report)
     return 1 if report.findings else 0
+
+
+def telling(report: Report) -> Iterator[str]:
+    """Return those lines of a history that concern what was found, and what went wrong around it."""
+    named = set(_IDS.findall("\n".join(report.findings)))
+    # An order and its transaction stand beside each other in some line.
+    named |= {
+        other for line in report.lines if any(one in line for one in named) for other in _IDS.findall(line)
+    }
+    for line in report.lines:
+        if _AROUND.search(line) or any(one in line for one in named):
+            yield line
+
+
+def _shrunk(report: Report) -> Report:
+    """Return the smallest failing part of a report, with its history."""
+    return simulate(shrink(report, simulate).case, keep_trace=True)
 
 
 def _many(seeds: Sequence[int], orders: int) -> Summary:
@@ -149,6 +173,10 @@ def _many(seeds: Sequence[int], orders: int) -> Summary:
         console.line(f"  {summary.struck[fault]:6} {fault}")
     for report in summary.failures:
         _tell(console, report)
+    for report in summary.failures[:MOST_SHRUNK]:
+        console.line(f"the smallest part of seed {report.case.seed} that fails:")
+        smallest = _shrunk(report)
+        _tell(console, replace(smallest, lines=tuple(telling(smallest))))
     console.line(
         f"{len(summary.failures)} seeds failed; the longest healing took {summary.healed:.0f} virtual seconds"
     )

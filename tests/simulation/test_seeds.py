@@ -14,7 +14,7 @@ from tests.simulation import soak
 from tests.simulation.ablations import ABLATIONS
 from tests.simulation.conditions import Fault
 from tests.simulation.plan import Trouble
-from tests.simulation.run import Summary, run_seeds
+from tests.simulation.run import Summary, run_seeds, telling
 from tests.simulation.shrink import shrink
 from tests.simulation.simulate import Case, Report, simulate
 
@@ -67,6 +67,19 @@ def test_a_failure_is_shrunk_to_what_it_takes() -> None:
 
     smallest = shrink(run(Case(1, 50, plan)), run)
     assert smallest.case == replace(Case(1, 12), plan=(culprit,))
+
+
+def test_what_is_told_of_a_failure_is_what_concerns_it() -> None:
+    lines = (
+        "0.0 stock starts its life 1",
+        "1.0 customer->order POST /api/v1/orders (order-1) 201",
+        "1.1 order->coordinator POST /api/v1/transactions (01JXT22VYDS39T1DBDEVBMDF14) 201",
+        "2.0 customer->order POST /api/v1/orders (order-2) 201",
+        "3.0 stock crashes",
+    )
+    finding = "[no mixed outcome] transaction 01JXT22VYDS39T1DBDEVBMDF14 and order order-1"
+    report = Report(Case(1), (finding,), 2, {}, "", 0.0, lines)
+    assert list(telling(report)) == [*lines[:3], lines[4]]
 
 
 def test_the_command_finds_nothing_and_says_what_it_did(tmp_path: Path) -> None:
