@@ -201,9 +201,4 @@ ABLATIONS: Final = (
         "a repeated refund is another refund",
         instead(shared.idempotency, "claim", lambda *_: None),
     ),
-    Ablation(
-        "an order moves along its edges",
-        "whoever comes last decides its status",
-        respelled(order_service.orders, "_REFUSE", r"orders\.status IN \('PENDING'[^)]*\)", "1 = 1"),
-    ),
 )

@@ -49,6 +49,16 @@ class Watch:
 
     def before(self, target: str, request: httpx.Request) -> Callable[[int], None]:
         """Take note of a request that arrives; return what takes note of its answer's status."""
+        protocol = self._before_call(target, request)
+
+        def answered(status: int) -> None:
+            if status == 500:
+                self.findings.append(f"[no 500] {target}: {request.method} {request.url.path}")
+            protocol(status)
+
+        return answered
+
+    def _before_call(self, target: str, request: httpx.Request) -> Callable[[int], None]:
         branch_id = request.headers.get(BRANCH_ID)
         if branch_id is None or TRANSACTION_ID not in request.headers:
             return lambda _status: None
