@@ -5,18 +5,15 @@ docs/proof.md. Exits 1 where a safeguard is missed by no seed.
 """
 
 import argparse
-import multiprocessing
-import os
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from cli.console import Console
 from tests.proof_page import put
 from tests.simulation.ablations import ABLATIONS
-from tests.simulation.run import fixed_hashes
+from tests.simulation.run import processes
 from tests.simulation.shrink import kinds
 from tests.simulation.simulate import Case, simulate
 
@@ -47,8 +44,7 @@ def hunt(number: int, most: int = MOST) -> Catch:
 
 def hunt_all(most: int = MOST) -> Iterator[Catch]:
     """Hunt all of them, in processes; yield what was caught in the order of the table."""
-    workers = multiprocessing.get_context("spawn")
-    with fixed_hashes(), ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=workers) as pool:
+    with processes() as pool:
         yield from pool.map(hunt, range(len(ABLATIONS)), [most] * len(ABLATIONS))
 
 

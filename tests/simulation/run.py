@@ -32,6 +32,8 @@ MOST_SHRUNK: Final = 3
 """Failing seeds of which the smallest failing part is told at once."""
 _IDS: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}(?:-\w+)?|order-\d+")
 _AROUND: Final = re.compile(r"trouble|crashes|paused|goes on|starts its life")
+A_BATCH: Final = 100
+"""Seeds after which the processes are started anew: what frameworks keep of each life adds up."""
 EVERY: Final = 10
 """Progress is told after so many seeds."""
 
@@ -78,15 +80,23 @@ class Summary:
 
 def run_seeds(seeds: Sequence[int], orders: int) -> Iterator[Report]:
     """Run every seed, in processes; yield the reports in the order of the seeds."""
-    # Started anew, not forked: only so do they hash strings alike.
-    workers = multiprocessing.get_context("spawn")
-    with fixed_hashes(), ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=workers) as pool:
-        yield from pool.map(simulate, [Case(seed, orders) for seed in seeds], chunksize=1)
+    for start in range(0, len(seeds), A_BATCH):
+        with processes() as pool:
+            batch = seeds[start : start + A_BATCH]
+            yield from pool.map(simulate, [Case(seed, orders) for seed in batch], chunksize=1)
 
 
 @contextmanager
-def fixed_hashes() -> Iterator[None]:
-    """Have child processes hash strings alike, as far as any order depends on that."""
+def processes() -> Iterator[ProcessPoolExecutor]:
+    """Have a process a core, all of which hash strings alike, as far as any order depends on that."""
+    # Started anew, not forked, or they would hash as this one does.
+    anew = multiprocessing.get_context("spawn")
+    with _fixed_hashes(), ProcessPoolExecutor(os.cpu_count(), mp_context=anew) as pool:
+        yield pool
+
+
+@contextmanager
+def _fixed_hashes() -> Iterator[None]:
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = "0"
     try:
