@@ -123,7 +123,7 @@ class Coordinator:
         self._registry.find(request.participant)
         if request.branch_id is not None:
             raise Refused("invalid-request", "Leave branchId out: a branch that is added is tried.", 422)
-        branch = Branch(self._new_id(), request.participant, dict(request.claim), request.key)
+        branch = _branch(request, self._new_id())
         joined: Branch | None = None
 
         def open_branch(found: Transaction) -> Transaction:

@@ -39,13 +39,7 @@ class AsgiCaller:
         app = self.apps.get(f"{target.scheme}://{target.netloc.decode()}")
         if app is None:
             raise Unreachable(f"{method} {url} got no answer: nothing listens there.")
-        sent = httpx.Headers(dict(headers) if headers else None)
-        traceparent = current_traceparent()
-        if traceparent is not None:
-            sent.setdefault("traceparent", traceparent)
-        if body is not None:
-            sent.setdefault("content-type", "application/json")
-        task = asyncio.ensure_future(_send(app, httpx.Request(method, target, headers=sent, content=body)))
+        task = asyncio.ensure_future(serve(app, request_of(method, target, headers, body)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.wait((task,), timeout=timeout)
@@ -64,7 +58,21 @@ class AsgiCaller:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _send(app: ASGIApp, request: httpx.Request) -> httpx.Response:
+def request_of(
+    method: str, url: httpx.URL | str, headers: Mapping[str, str] | None, body: bytes | None
+) -> httpx.Request:
+    """Return a request as every Caller sends it: of the trace at hand, its body taken for JSON."""
+    sent = httpx.Headers(dict(headers) if headers else None)
+    traceparent = current_traceparent()
+    if traceparent is not None:
+        sent.setdefault("traceparent", traceparent)
+    if body is not None:
+        sent.setdefault("content-type", "application/json")
+    return httpx.Request(method, url, headers=sent, content=body)
+
+
+async def serve(app: ASGIApp, request: httpx.Request) -> httpx.Response:
+    """Have an application answer a request, to its last byte."""
     # A crash of the application is a 500 to its caller, as it would be over a socket.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     response = await transport.handle_async_request(request)

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cli.launcher import ROOT
 from tests.crash.cases import Case
 from tests.crash.points import SEAMS
 from tests.crash.rehearse import FINAL_WITHIN, Result
+from tests.proof_page import PAGE, put_between
 
-PAGE: Final = ROOT / "docs" / "proof.md"
 BEGIN: Final = "<!-- crash matrix: written by `python -m tests.crash.matrix --write` -->"
 END: Final = "<!-- end of the crash matrix -->"
 
@@ -52,12 +51,7 @@ def write_json(path: Path, results: Sequence[Result], took: float) -> None:
 
 def write_section(results: Sequence[Result], page: Path = PAGE) -> None:
     """Put the table into the page, between the marks that are there already."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no place for the crash matrix: it goes between {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{table_of(results)}\n\n{END}{after}", encoding="utf-8")
+    put_between(BEGIN, END, table_of(results), page)
 
 
 def table_of(results: Sequence[Result]) -> str:

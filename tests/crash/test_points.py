@@ -9,8 +9,9 @@ import pytest
 from tests.crash.cases import CASES
 from tests.crash.points import SEAMS, Point, Wait
 from tests.crash.rehearse import Result
-from tests.crash.report import PAGE, table_of
+from tests.crash.report import table_of
 from tests.crash.seams import When
+from tests.proof_page import PAGE
 from tests.unit.repo.settings_page import ROOT
 
 PRODUCT = ("shared", "coordinator", "order_service", "stock_service", "payment_service", "cli")

@@ -15,10 +15,10 @@ import httpx
 from starlette.types import ASGIApp
 
 from shared.errors import Unreachable
+from shared.http.asgi_caller import request_of, serve
 from shared.http.caller import Reply
 from shared.settings import PORTS
 from shared.tcc.protocol import BRANCH_ID, TRANSACTION_ID
-from shared.telemetry import current_traceparent
 from tests.simulation.conditions import Conditions, Fault
 from tests.simulation.life import Life
 from tests.simulation.trace import Trace
@@ -180,13 +180,7 @@ class SimulatedCaller:
     ) -> Reply:
         if self._life is not None:
             await self._life.gate()
-        sent = httpx.Headers(dict(headers) if headers else None)
-        traceparent = current_traceparent()
-        if traceparent is not None:
-            sent.setdefault("traceparent", traceparent)
-        if body is not None:
-            sent.setdefault("content-type", "application/json")
-        request = httpx.Request(method, url, headers=sent, content=body)
+        request = request_of(method, url, headers, body)
         reply = await self._network.call(self._name, request, timeout)
         if self._life is not None:
             await self._life.gate()
@@ -209,8 +203,7 @@ async def _serve(life: Life, app: ASGIApp, request: httpx.Request) -> httpx.Resp
     await life.gate()
     # A request may be served twice, so that each gets a body of its own.
     again = httpx.Request(request.method, request.url, headers=request.headers, content=request.content)
-    response = await httpx.ASGITransport(app, raise_app_exceptions=False).handle_async_request(again)
-    await response.aread()
+    response = await serve(app, again)
     await life.gate()
     return response
 
