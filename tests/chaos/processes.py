@@ -42,6 +42,11 @@ class Processes:
         self._paused: Counter[Process] = Counter()
         self.sent: Counter[str] = Counter()
 
+    def runs(self, name: str) -> bool:
+        """Return whether one is there to be stopped or killed."""
+        process = self._find(name)
+        return process is not None and process.runs()
+
     def end(self, name: str, number: signal.Signals) -> bool:
         """Kill or terminate one; return whether it ran. The supervisor starts it again."""
         process = self._find(name)

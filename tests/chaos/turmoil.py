@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from tests.chaos.plan import ON_LINKS, PROCESSES, Kind, Trouble
 from tests.chaos.processes import Processes
@@ -11,6 +13,11 @@ from tests.chaos.proxy import Proxy
 
 Say = Callable[[str], None]
 """Takes a line for the person who watches."""
+
+LONGEST: Final = 10.0
+"""So many seconds a trouble waits at most for somebody to strike: a process that is being started again, a link
+over which nothing goes because those at its ends are away themselves."""
+LOOK: Final = 0.05
 
 
 class Turmoil:
@@ -39,6 +46,7 @@ class Turmoil:
         if trouble.kind in ON_LINKS:
             await self._interfere(trouble)
         elif trouble.kind is Kind.PAUSE:
+            await _until(lambda: self._processes.runs(trouble.subject))
             with self._processes.paused(trouble.subject) as process:
                 self._note(trouble, process is not None)
                 await asyncio.sleep(trouble.seconds)
@@ -48,15 +56,25 @@ class Turmoil:
             self._note(trouble, any(killed))
         else:
             number = signal.SIGTERM if trouble.kind is Kind.RESTART else signal.SIGKILL
-            self._note(trouble, self._processes.end(trouble.subject, number))
+            self._note(trouble, await _until(lambda: self._processes.end(trouble.subject, number)))
 
     async def _interfere(self, trouble: Trouble) -> None:
         proxy = self._proxies[trouble.subject]
         before = proxy.struck[trouble.kind]
         with proxy.interfered(trouble.kind):
             await asyncio.sleep(trouble.seconds)
+            # A link over which nothing went meanwhile stays disturbed until something does.
+            await _until(lambda: proxy.struck[trouble.kind] > before)
         self._note(trouble, proxy.struck[trouble.kind] > before)
 
     def _note(self, trouble: Trouble, did: bool) -> None:
         if did:
             self.struck[trouble.kind, trouble.subject] += 1
+
+
+async def _until(strikes: Callable[[], bool]) -> bool:
+    """Wait until it does, or LONGEST; return whether it did."""
+    end = time.monotonic() + LONGEST
+    while not (struck := strikes()) and time.monotonic() < end:
+        await asyncio.sleep(LOOK)
+    return struck

@@ -17,7 +17,7 @@ from cli.conformance.target import Target
 from cli.outcome import Usage
 from tests.integration.conformance.expected import ANSWERS, EXPIRY, RACES, Expected
 from tests.integration.conformance.lacks import Lack
-from tests.integration.conformance.participant import SLOW_DISK, ToyParticipant
+from tests.integration.conformance.participant import SLOW_DISKS, ToyParticipant
 from tests.integration.conftest import free_port
 
 WAITING = tuple(case for case in CASES if case.waits)
@@ -92,9 +92,13 @@ async def test_a_broken_answer_fails_its_case(lack: Lack) -> None:
 
 @pytest.mark.parametrize("lack", RACES, ids=lambda lack: lack.name.lower())
 async def test_a_missing_lock_fails_its_race(lack: Lack) -> None:
-    result = failures(await run(lack, RACING, disk=SLOW_DISK))[RACES[lack].case]
+    race = [case for case in RACING if case.name == RACES[lack].case]
+    for disk in SLOW_DISKS:
+        report = await run(lack, race, disk=disk)
+        if not report.conforms:
+            break
 
-    assert RACES[lack].seen in result.seen
+    assert RACES[lack].seen in failures(report)[RACES[lack].case].seen
 
 
 @pytest.mark.parametrize("lack", EXPIRY, ids=lambda lack: lack.name.lower())
