@@ -38,3 +38,16 @@ def load_settings(port_offset: int | None = None, data_dir: Path | None = None) 
             f"HANDFAST_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()
         )
         raise Usage(f"settings that can't be used: {wrong}") from error
+
+
+def levels(in_flight: str) -> list[int]:
+    """Return the levels that `--in-flight 1,32,128` names; raise Usage where it names none."""
+    try:
+        found = [int(part) for part in in_flight.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1 or len(set(found)) != len(found):
+        raise Usage(
+            f"--in-flight {in_flight!r}: write different numbers with commas between them, like 1,32,128"
+        )
+    return found

@@ -1,4 +1,7 @@
-"""`handfast bench`: how fast it is, beside a baseline that keeps nothing safe, in the same run."""
+"""`handfast bench`: how fast it is, beside a baseline that keeps nothing safe, in the same run.
+
+By itself it measures whole orders. Each of its subcommands measures one part, in a module of its own.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +13,15 @@ from cli.bench.memory import curve
 from cli.bench.run import compare, write_report
 from cli.console import Console
 from cli.machine import describe
+from cli.options import levels
 from cli.outcome import CommandError, Usage
 
+bench = typer.Typer()
 
-def bench(
+
+@bench.callback(invoke_without_command=True)
+def orders_per_second(
+    context: typer.Context,
     orders: Annotated[int, typer.Option(min=1, help="Orders at each level.")] = 3_000,
     in_flight: Annotated[str, typer.Option(help="Levels: how many orders are in flight.")] = "1,32,128",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds at each level, raw and Handfast in turn.")] = 3,
@@ -23,13 +31,16 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
 ) -> None:
     """Measure orders per second, latency and CPU per order on a stack of its own, beside the raw baseline."""
+    if context.invoked_subcommand is not None:
+        _refuse_options_of(context)
+        return
     console = Console()
     report: dict[str, Any] = {"machine": describe()}
     console.line(", ".join(f"{name} {value}" for name, value in report["machine"].items()))
     if memory is not None:
         report["memory"] = _memory(console, memory)
     else:
-        report["figures"], failed = _speed(console, _levels(in_flight), orders, rounds)
+        report["figures"], failed = _speed(console, levels(in_flight), orders, rounds)
     if json_file is not None:
         write_report(json_file, report)
         console.line(f"written to {json_file}")
@@ -38,9 +49,9 @@ def bench(
 
 
 def _speed(
-    console: Console, levels: list[int], orders: int, rounds: int
+    console: Console, in_flight: list[int], orders: int, rounds: int
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    raw, own = compare(levels, orders, rounds, console.note)
+    raw, own = compare(in_flight, orders, rounds, console.note)
     pairs: list[tuple[Figures, Figures | None]] = []
     for baseline, mine in zip(raw, own, strict=True):
         pairs += [(baseline, None), (mine, baseline)]
@@ -70,11 +81,8 @@ def _memory(console: Console, orders: int) -> list[dict[str, Any]]:
     return [step.summary() for step in steps]
 
 
-def _levels(text: str) -> list[int]:
-    try:
-        levels = [int(part) for part in text.split(",")]
-    except ValueError:
-        levels = []
-    if not levels or min(levels) < 1 or len(set(levels)) != len(levels):
-        raise Usage(f"--in-flight {text!r}: write different numbers with commas between them, like 1,32,128")
-    return levels
+def _refuse_options_of(context: typer.Context) -> None:
+    """Refuse options that stand before a subcommand: they would say nothing to it."""
+    sources = (context.get_parameter_source(name) for name in context.params)
+    if any(source is not None and source.name == "COMMANDLINE" for source in sources):
+        raise Usage(f"options of `bench {context.invoked_subcommand}` go after its name")
