@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -15,8 +14,8 @@ Say = Callable[[str], None]
 """Takes a line for the person who watches."""
 
 LONGEST: Final = 10.0
-"""So many seconds a trouble waits at most for somebody to strike: a process that is being started again, a link
-over which nothing goes because those at its ends are away themselves."""
+"""So many seconds a trouble waits at most for somebody to strike: a process that is being started again, a
+link over which nothing goes because those at its ends are away themselves."""
 LOOK: Final = 0.05
 
 
@@ -74,7 +73,8 @@ class Turmoil:
 
 async def _until(strikes: Callable[[], bool]) -> bool:
     """Wait until it does, or LONGEST; return whether it did."""
-    end = time.monotonic() + LONGEST
-    while not (struck := strikes()) and time.monotonic() < end:
+    for _ in range(round(LONGEST / LOOK)):
+        if strikes():
+            return True
         await asyncio.sleep(LOOK)
-    return struck
+    return strikes()
