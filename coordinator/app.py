@@ -1,7 +1,5 @@
 """The coordinator, wired up: `python -m coordinator.app`."""
 
-import random
-
 from fastapi import FastAPI
 
 from coordinator.api import listing_routes, manual_routes, transaction_routes
@@ -11,38 +9,15 @@ from coordinator.driver import Driver
 from coordinator.outcomes import TOPIC, Outcomes, outcome_listener
 from coordinator.participants import Registry
 from coordinator.settings import CoordinatorSettings, policy, registrations
-from shared.clock import Clock
-from shared.database.port import Database
-from shared.http.caller import Caller
 from shared.http.server import run_program
-from shared.identity import NewId
-from shared.messaging.broker import Broker
 from shared.messaging.letter_routes import dead_letter_routes
 from shared.messaging.retry import Retry
-from shared.program import Program
+from shared.program import OWN, Program, Surroundings
 
 
-def create_app(
-    settings: CoordinatorSettings,
-    *,
-    clock: Clock | None = None,
-    new_id: NewId | None = None,
-    randomness: random.Random | None = None,
-    database: Database | None = None,
-    broker: Broker | None = None,
-    caller: Caller | None = None,
-) -> FastAPI:
-    """Return the coordinator; what is None is made from the settings (see `shared.program`)."""
-    program = Program(
-        "coordinator",
-        settings,
-        clock=clock,
-        new_id=new_id,
-        randomness=randomness,
-        database=database,
-        broker=broker,
-        caller=caller,
-    )
+def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) -> FastAPI:
+    """Return the coordinator; what its surroundings lack is made from the settings."""
+    program = Program("coordinator", settings, surroundings)
     registry = Registry(registrations(settings))
     rules = policy(settings, registry.published)
     driver = Driver(

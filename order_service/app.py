@@ -1,7 +1,5 @@
 """The order service, wired up: `python -m order_service.app`."""
 
-import random
-
 from fastapi import APIRouter, FastAPI
 
 from order_service.api import ORDERS_PATH, order_routes
@@ -13,38 +11,15 @@ from order_service.patience import Patience
 from order_service.progress import Progress
 from order_service.settings import OrderSettings
 from order_service.sweeper import OrderSweeper
-from shared.clock import Clock
-from shared.database.port import Database
-from shared.http.caller import Caller
 from shared.http.server import run_program
-from shared.identity import NewId
-from shared.messaging.broker import Broker
-from shared.program import Program
+from shared.program import OWN, Program, Surroundings
 from shared.tcc.participant import ParticipantHost
 from shared.tcc.service import host_participant, participant_routes
 
 
-def create_app(
-    settings: OrderSettings,
-    *,
-    clock: Clock | None = None,
-    new_id: NewId | None = None,
-    randomness: random.Random | None = None,
-    database: Database | None = None,
-    broker: Broker | None = None,
-    caller: Caller | None = None,
-) -> FastAPI:
-    """Return the order service; what is None is made from the settings (see `shared.program`)."""
-    program = Program(
-        "order",
-        settings,
-        clock=clock,
-        new_id=new_id,
-        randomness=randomness,
-        database=database,
-        broker=broker,
-        caller=caller,
-    )
+def create_app(settings: OrderSettings, surroundings: Surroundings = OWN) -> FastAPI:
+    """Return the order service; what its surroundings lack is made from the settings."""
+    program = Program("order", settings, surroundings)
     host = host_participant(program, order)
     return program.api(
         title="Handfast order service",

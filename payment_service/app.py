@@ -1,43 +1,18 @@
 """The payment service, wired up: `python -m payment_service.app`."""
 
-import random
-
 from fastapi import FastAPI
 
 from payment_service.api import account_routes
 from payment_service.participant import payment
 from payment_service.settings import PaymentSettings
-from shared.clock import Clock
-from shared.database.port import Database
-from shared.http.caller import Caller
 from shared.http.server import run_program
-from shared.identity import NewId
-from shared.messaging.broker import Broker
-from shared.program import Program
+from shared.program import OWN, Program, Surroundings
 from shared.tcc.service import host_participant, participant_routes
 
 
-def create_app(
-    settings: PaymentSettings,
-    *,
-    clock: Clock | None = None,
-    new_id: NewId | None = None,
-    randomness: random.Random | None = None,
-    database: Database | None = None,
-    broker: Broker | None = None,
-    caller: Caller | None = None,
-) -> FastAPI:
-    """Return the payment service; what is None is made from the settings (see `shared.program`)."""
-    program = Program(
-        "payment",
-        settings,
-        clock=clock,
-        new_id=new_id,
-        randomness=randomness,
-        database=database,
-        broker=broker,
-        caller=caller,
-    )
+def create_app(settings: PaymentSettings, surroundings: Surroundings = OWN) -> FastAPI:
+    """Return the payment service; what its surroundings lack is made from the settings."""
+    program = Program("payment", settings, surroundings)
     host = host_participant(program, payment)
     return program.api(
         title="Handfast payment service",

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import APIRouter, FastAPI
@@ -42,35 +43,41 @@ PROBE_SECONDS: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a program stands on. What is None, the program makes from its settings."""
+
+    clock: Clock | None = None
+    new_id: NewId | None = None
+    randomness: random.Random | None = None
+    database: Database | None = None
+    broker: Broker | None = None
+    caller: Caller | None = None
+
+
+OWN: Final = Surroundings()
+"""A program makes everything itself."""
+
+
 class Program:
     """One program: its parts, its loops and its API. name: a key of `shared.settings.PORTS`."""
 
-    def __init__(
-        self,
-        name: str,
-        settings: Settings,
-        *,
-        clock: Clock | None = None,
-        new_id: NewId | None = None,
-        randomness: random.Random | None = None,
-        database: Database | None = None,
-        broker: Broker | None = None,
-        caller: Caller | None = None,
-    ) -> None:
+    def __init__(self, name: str, settings: Settings, given: Surroundings = OWN) -> None:
         self.name = name
         self.settings = settings
-        self.clock = clock or SystemClock()
-        self.randomness = randomness or random.Random()  # noqa: S311 - identifiers and jitter are no secrets
-        self.new_id = new_id or ulids(self.clock, self.randomness)
-        self.database = database or SqliteDatabase(database_path(settings, name))
-        self.broker = broker or _kafka(settings, name)
-        self.caller = caller or AiohttpCaller(max_connections=settings.max_calls_in_flight)
+        self.clock = given.clock or SystemClock()
+        # Identifiers and jitter are no secrets.
+        self.randomness = given.randomness or random.Random()  # noqa: S311
+        self.new_id = given.new_id or ulids(self.clock, self.randomness)
+        self.database = given.database or SqliteDatabase(database_path(settings, name))
+        self.broker = given.broker or _kafka(settings, name)
+        self.caller = given.caller or AiohttpCaller(max_connections=settings.max_calls_in_flight)
         self.outbox = Outbox(self.clock)
         self.bell = Bell()
         self.health = Health()
         self.metrics = Metrics(CollectorRegistry())
         self._owns_database, self._owns_broker, self._owns_caller = (
-            given is None for given in (database, broker, caller)
+            part is None for part in (given.database, given.broker, given.caller)
         )
         self._loops: dict[str, Loop] = {}
         self.run("database", _DatabaseProbe(self.database, self.health).run)

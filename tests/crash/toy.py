@@ -18,7 +18,7 @@ from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unreachable
 from shared.http.caller import Caller, Reply
 from shared.http.server import serve
-from shared.program import Program
+from shared.program import Program, Surroundings
 from shared.settings import Settings, database_path
 from shared.tcc.effects import Intent
 from shared.tcc.routes import reservation_routes
@@ -79,7 +79,7 @@ async def prepared(settings: Settings) -> SqliteDatabase:
 
 
 def create_app(settings: Settings, database: SqliteDatabase, port: int, gateway: str) -> FastAPI:
-    program = Program(NAME, settings, database=database)
+    program = Program(NAME, settings, Surroundings(database=database))
     host = host_participant(program, toy(RemoteGateway(program.caller, gateway)))
     return program.api(
         title="A participant with an external effect",

@@ -15,6 +15,7 @@ from shared.database.inline import InlineDatabase
 from shared.http.caller import Reply
 from shared.identity import ulids
 from shared.messaging.memory import MemoryBroker
+from shared.program import Surroundings
 from tests.simulation.conditions import Conditions
 from tests.simulation.kafka import SESSION_SECONDS, LifesBroker
 from tests.simulation.life import Life, watch_tasks
@@ -99,12 +100,14 @@ class World:
         )
         app = program.create(
             program.settings(_env_file=None),
-            clock=host.clock,
-            new_id=ulids(host.clock, source),
-            randomness=source,
-            database=database,
-            broker=host.broker,
-            caller=self.network.caller(name, life),
+            Surroundings(
+                clock=host.clock,
+                new_id=ulids(host.clock, source),
+                randomness=source,
+                database=database,
+                broker=host.broker,
+                caller=self.network.caller(name, life),
+            ),
         )
         host.ended = asyncio.Event()
         up = asyncio.Event()

@@ -22,6 +22,7 @@ from shared.database.inline import InlineDatabase
 from shared.identity import ulids
 from shared.messaging.broker import Broker
 from shared.messaging.memory import MemoryBroker
+from shared.program import Surroundings
 from tests.integration.hostile.wire import Answer, Headers, exchange
 from tests.simulation.programs import PROGRAMS
 
@@ -114,11 +115,13 @@ async def _served(
     randomness = random.Random(name)
     app = create(
         settings_class(_env_file=None, **settings),
-        clock=SystemClock(),
-        new_id=ulids(SystemClock(), randomness),
-        randomness=randomness,
-        database=database,
-        broker=broker,
+        Surroundings(
+            clock=SystemClock(),
+            new_id=ulids(SystemClock(), randomness),
+            randomness=randomness,
+            database=database,
+            broker=broker,
+        ),
     )
     server = uvicorn.Server(_config(app))
     serving = asyncio.create_task(server.serve([listening]))

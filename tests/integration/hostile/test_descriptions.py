@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 from shared.clock import SystemClock
 from shared.database.inline import InlineDatabase
 from shared.messaging.memory import MemoryBroker
+from shared.program import Surroundings
 from tests.integration.hostile.programs import Programs, running
 from tests.integration.hostile.seeds import Ids, instant, plant
 from tests.simulation.programs import PROGRAMS
@@ -95,9 +96,8 @@ def driven() -> Iterator[Callable[[str], Driven]]:
 
 def _description(program: str) -> OpenApiSchema:
     create, settings_class, _ = PROGRAMS[program]
-    app = create(
-        settings_class(_env_file=None), database=InlineDatabase(), broker=MemoryBroker(SystemClock())
-    )
+    bare = Surroundings(database=InlineDatabase(), broker=MemoryBroker(SystemClock()))
+    app = create(settings_class(_env_file=None), bare)
     return schemathesis.openapi.from_dict(app.openapi())
 
 

@@ -22,6 +22,7 @@ from shared.clock import Millis, SystemClock
 from shared.http.asgi_caller import AsgiCaller
 from shared.messaging.memory import MemoryBroker
 from shared.migrations import upgrade
+from shared.program import Surroundings
 from shared.settings import Settings, database_path
 from stock_service.settings import StockSettings
 
@@ -146,7 +147,7 @@ class House:
             "payment": payment_service.app.create_app,
         }
         build: Any = made[name]
-        app: FastAPI = build(settings, clock=self.clock, broker=self.broker, caller=self.caller)
+        app: FastAPI = build(settings, Surroundings(clock=self.clock, broker=self.broker, caller=self.caller))
         return app
 
 

@@ -18,6 +18,7 @@ from shared.clock import Millis, SystemClock, iso
 from shared.http.asgi_caller import AsgiCaller
 from shared.messaging.memory import MemoryBroker
 from shared.migrations import upgrade
+from shared.program import Surroundings
 from shared.settings import database_path
 from stock_service.settings import StockSettings
 
@@ -83,11 +84,15 @@ class Machine:
     caller: AsgiCaller = field(default_factory=lambda: AsgiCaller({}))
     retry: str = "fixed:20ms,3"
 
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(clock=self.clock, broker=self.broker, caller=self.caller)
+
     @contextlib.asynccontextmanager
     async def stock(self) -> AsyncIterator[Service]:
         settings = StockSettings(data_dir=self.disk, sweep_seconds=0.02, retry=self.retry)
         upgrade(database_path(settings, "stock"), "stock")
-        api = stock_service.app.create_app(settings, clock=self.clock, broker=self.broker, caller=self.caller)
+        api = stock_service.app.create_app(settings, self.surroundings)
         async with self._running(api) as service:
             yield service
 
@@ -95,9 +100,7 @@ class Machine:
     async def payment(self) -> AsyncIterator[Service]:
         settings = PaymentSettings(data_dir=self.disk, sweep_seconds=0.02, retry=self.retry)
         upgrade(database_path(settings, "payment"), "payment")
-        api = payment_service.app.create_app(
-            settings, clock=self.clock, broker=self.broker, caller=self.caller
-        )
+        api = payment_service.app.create_app(settings, self.surroundings)
         async with self._running(api) as service:
             yield service
 

@@ -68,7 +68,7 @@ async def answers(stock: Service, status: int) -> bool:
 
 async def test_a_database_without_its_schema_is_refused(machine: Machine) -> None:
     settings = StockSettings(data_dir=machine.disk)
-    api = create_app(settings, broker=machine.broker, caller=machine.caller)
+    api = create_app(settings, machine.surroundings)
     with pytest.raises(HandfastError, match="handfast db upgrade"):
         async with api.router.lifespan_context(api):
             pass

@@ -9,7 +9,7 @@ from shared.database.port import Work
 from shared.errors import DatabaseUnavailable
 from shared.http.asgi_caller import AsgiCaller
 from shared.messaging.memory import MemoryBroker
-from shared.program import Program
+from shared.program import Program, Surroundings
 from stock_service.settings import StockSettings
 from tests.integration.services.conftest import PATIENCE, ShiftedClock
 
@@ -33,10 +33,7 @@ async def test_readiness_follows_the_database(tmp_path: Path) -> None:
     program = Program(
         "stock",
         StockSettings(data_dir=tmp_path),
-        clock=clock,
-        database=database,
-        broker=MemoryBroker(clock),
-        caller=AsgiCaller({}),
+        Surroundings(clock=clock, database=database, broker=MemoryBroker(clock), caller=AsgiCaller({})),
     )
     api = program.api(title="stock", description="", routers=[])
     async with api.router.lifespan_context(api):

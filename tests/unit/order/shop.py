@@ -16,6 +16,7 @@ from order_service.tables import TABLES
 from shared.database.inline import InlineDatabase
 from shared.identity import ulids
 from shared.messaging.memory import MemoryBroker
+from shared.program import Surroundings
 from tests.unit.order.clock import HandClock
 from tests.unit.order.coordinator import BASE, FakeCoordinator
 
@@ -35,12 +36,14 @@ class Shop:
         settings = OrderSettings(_env_file=None, coordinator_url=BASE, **wanted)
         self.app = create_app(
             settings,
-            clock=self.clock,
-            new_id=ulids(self.clock, random.Random(3)),
-            randomness=random.Random(3),
-            database=self.database,
-            broker=MemoryBroker(self.clock),
-            caller=self.coordinator,
+            Surroundings(
+                clock=self.clock,
+                new_id=ulids(self.clock, random.Random(3)),
+                randomness=random.Random(3),
+                database=self.database,
+                broker=MemoryBroker(self.clock),
+                caller=self.coordinator,
+            ),
         )
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=self.app), base_url="http://order.test"

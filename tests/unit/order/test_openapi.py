@@ -18,6 +18,7 @@ from shared.clock import SystemClock
 from shared.database.inline import InlineDatabase
 from shared.http.caller import Reply
 from shared.messaging.memory import MemoryBroker
+from shared.program import Surroundings
 from tests.unit.order.coordinator import BASE, FakeCoordinator, declined
 
 PROBLEMS = [declined("insufficient-stock", 409), declined("unknown-product", 422), declined("strange", 418)]
@@ -59,8 +60,10 @@ def _service() -> FastAPI:
     own = OrderSettings(
         _env_file=None, coordinator_url=BASE, order_patience_seconds=0.1, order_call_seconds=0.05
     )
-    broker = MemoryBroker(SystemClock())
-    return create_app(own, database=database, broker=broker, caller=MoodyCoordinator())
+    surroundings = Surroundings(
+        database=database, broker=MemoryBroker(SystemClock()), caller=MoodyCoordinator()
+    )
+    return create_app(own, surroundings)
 
 
 # Its loops don't run here, so what /readyz says is another test's business.
