@@ -9,18 +9,11 @@ from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from coordinator.branch import Branch, BranchState, refusal_reason
 from coordinator.coordinator import MOST_BRANCHES, BranchRequest, Coordinator, TransactionRequest
+from coordinator.inquiries import Inquiries
 from coordinator.participants import Registry
-from coordinator.transaction import (
-    TO_CONFIRM,
-    UNDECIDED,
-    Branch,
-    BranchState,
-    Mode,
-    State,
-    Transaction,
-    refusal_reason,
-)
+from coordinator.transaction import TO_CONFIRM, UNDECIDED, Mode, State, Transaction
 from shared.clock import Millis, iso
 from shared.errors import Refused, Unreachable
 from shared.http.answers import json_answer, no_content, problem_answer
@@ -126,7 +119,7 @@ class ParticipantsView(View):
     next_cursor: str | None = None
 
 
-def transaction_routes(coordinator: Coordinator, default_timeout: Millis) -> APIRouter:
+def transaction_routes(coordinator: Coordinator, inquiries: Inquiries, default_timeout: Millis) -> APIRouter:
     """Return the routes to begin, show, inquire about and hurry a transaction."""
     router = APIRouter(prefix="/api/v1", route_class=LeanRoute, tags=["transactions"])
 
@@ -162,7 +155,7 @@ def transaction_routes(coordinator: Coordinator, default_timeout: Millis) -> API
 
     @router.post("/transactions/{transaction_id}/inquiries", response_model=InquiryView)
     async def inquire(transaction_id: Id, body: InquiryBody | None = None) -> Response:
-        ruling = await coordinator.inquire(transaction_id, body.branch_id if body else None)
+        ruling = await inquiries.inquire(transaction_id, body.branch_id if body else None)
         return json_answer(
             InquiryView.model_construct(
                 decision=ruling.decision,

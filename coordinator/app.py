@@ -6,6 +6,7 @@ from coordinator.api import listing_routes, manual_routes, transaction_routes
 from coordinator.caller import ParticipantCaller
 from coordinator.coordinator import Coordinator
 from coordinator.driver import Driver
+from coordinator.inquiries import Inquiries
 from coordinator.outcomes import TOPIC, Outcomes, outcome_listener
 from coordinator.participants import Registry
 from coordinator.settings import CoordinatorSettings, policy, registrations
@@ -38,6 +39,7 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
         new_id=program.new_id,
         bell=program.bell,
     )
+    inquiries = Inquiries(database=program.database, driver=driver, clock=program.clock)
     outcomes = Outcomes(
         database=program.database,
         outbox=program.outbox,
@@ -56,7 +58,7 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
         description="Drives Try, Confirm and Cancel over all participants of a transaction, and owns the "
         "decision.",
         routers=[
-            transaction_routes(coordinator, round(settings.transaction_timeout_seconds * 1000)),
+            transaction_routes(coordinator, inquiries, round(settings.transaction_timeout_seconds * 1000)),
             manual_routes(coordinator),
             listing_routes(coordinator, registry, program.caller),
             dead_letter_routes(

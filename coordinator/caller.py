@@ -14,8 +14,9 @@ from typing import Any, Final
 import pydantic_core
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
+from coordinator.branch import Answered, Branch
 from coordinator.participants import Participant, Registry
-from coordinator.transaction import Answered, Branch, Call, Transaction
+from coordinator.transaction import Call, Transaction
 from shared.clock import Clock, Millis, iso
 from shared.errors import Unreachable
 from shared.http.caller import Caller, Reply

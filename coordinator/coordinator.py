@@ -1,4 +1,4 @@
-"""What can be asked of the coordinator: begin, add a branch, decide, inquire, hurry, show.
+"""What can be asked of the coordinator: begin, add a branch, decide, hurry, show.
 
 Each of these is a pure change of a transaction, made durable by compare-and-set and followed by the driver's
 circle; nothing here calls a participant itself.
@@ -6,11 +6,12 @@ circle; nothing here calls a participant itself.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from coordinator import log
+from coordinator.branch import Branch, BranchState
 from coordinator.driver import Driver
-from coordinator.log import Change, Event
+from coordinator.log import Event
 from coordinator.participants import Registry
 from coordinator.transaction import (
     EXPIRED,
@@ -18,23 +19,18 @@ from coordinator.transaction import (
     TO_CONFIRM,
     UNDECIDED,
     UNKNOWN_TRANSACTION,
-    Branch,
-    BranchState,
     Mode,
     State,
     Transaction,
     add_branch,
     decide,
     hurry,
-    waits_for_others,
 )
 from shared.bell import Bell
 from shared.clock import Clock, Millis, iso
 from shared.database.port import Database
 from shared.errors import NotFound, Refused
 from shared.identity import NewId
-
-Decision = Literal["confirm", "cancel", "wait"]
 
 LONGEST_WAIT: Final = 15.0
 """How long, in seconds, a request waits for a decision before it is answered "undecided"."""
@@ -64,16 +60,6 @@ class TransactionRequest:
     branches: Sequence[BranchRequest]
     body_hash: str
     traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """The answer to an inquiry. decision: confirm, cancel or wait."""
-
-    decision: Decision
-    state: State
-    deadline: Millis
-    reason: str | None
 
 
 class Coordinator:
@@ -189,26 +175,6 @@ class Coordinator:
         self._follow_up(transaction)
         return transaction
 
-    async def inquire(self, transaction_id: str, branch_id: str | None) -> Ruling:
-        """Say what was decided. Where nothing was, and time is up or the id unknown, cancel is decided now.
-
-        A branch that was closed, or that the transaction never had, is told to cancel all the same. The
-        initiator's branch is told to wait until every other has settled: it would follow at once.
-        """
-        now = self._clock.now()
-        found = await self._database.read(lambda connection: log.read(connection, transaction_id))
-        if found is None:
-            found = await self._cancel_unknown(transaction_id)
-        if found.state in UNDECIDED and now >= found.deadline:
-            found = await self._change(transaction_id, lambda one: _expire(one, self._clock.now()))
-            self._follow_up(found)
-        # One that was cancelled for being unknown has no branches, and that is the reason to tell.
-        if branch_id is not None and found.branches and not _counts(found, branch_id):
-            return Ruling("cancel", found.state, found.deadline, "branch-closed")
-        if branch_id is not None and waits_for_others(found, branch_id):
-            return Ruling("wait", found.state, found.deadline, found.reason)
-        return Ruling(_decision(found), found.state, found.deadline, found.reason)
-
     async def retry(self, transaction_id: str) -> Transaction:
         """Drive it now, whatever its back-off says."""
         transaction = await self._change(
@@ -274,34 +240,6 @@ class Coordinator:
         if transaction.state not in FINAL:
             self._driver.drive_behind(transaction)
 
-    async def _cancel_unknown(self, transaction_id: str) -> Transaction:
-        """Make the answer durable before it is given: a transaction that comes later is refused."""
-        now = self._clock.now()
-        tombstone = Transaction(
-            transaction_id=transaction_id,
-            mode=Mode.AUTO,
-            state=State.CANCELLED,
-            timeout=0,
-            deadline=now,
-            initiator=None,
-            branches=(),
-            body_hash="",
-            created_at=now,
-            updated_at=now,
-            reason=UNKNOWN_TRANSACTION,
-            decided_at=now,
-        )
-        event = {
-            "at": now,
-            "event": "state",
-            "state": tombstone.state.value,
-            "reason": UNKNOWN_TRANSACTION,
-        }
-        taken = await self._database.write(
-            lambda connection: log.create(connection, Change(tombstone, events=[event]))
-        )
-        return taken or tombstone
-
     def _new(self, request: TransactionRequest) -> Transaction:
         names = [branch.participant for branch in request.branches]
         for name in names:
@@ -341,24 +279,6 @@ MOST_BRANCHES: Final = 20
 
 def _decided(transaction: Transaction) -> bool:
     return transaction.state is not State.TRYING
-
-
-def _expire(transaction: Transaction, now: Millis) -> Transaction:
-    """Decide to cancel where nothing is decided and the time is up."""
-    if transaction.state in UNDECIDED and now >= transaction.deadline:
-        return decide(transaction, State.CANCELLING, now, EXPIRED)
-    return transaction
-
-
-def _decision(transaction: Transaction) -> Decision:
-    if transaction.state in UNDECIDED:
-        return "wait"
-    return "confirm" if transaction.state in TO_CONFIRM else "cancel"
-
-
-def _counts(transaction: Transaction, branch_id: str) -> bool:
-    branch = transaction.branch(branch_id)
-    return branch is not None and branch.state is not BranchState.CLOSED
 
 
 def _joinable(transaction: Transaction, wanted: Branch) -> Branch | None:

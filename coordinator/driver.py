@@ -10,22 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from coordinator import log
+from coordinator.branch import Answered, Branch, Fact, Policy
 from coordinator.caller import Attempts, ParticipantCaller
 from coordinator.log import Change, Stale
 from coordinator.participants import Registry
-from coordinator.transaction import (
-    UNDECIDED,
-    Answered,
-    Branch,
-    Call,
-    Fact,
-    Policy,
-    State,
-    Transaction,
-    advance,
-    calls,
-    learn,
-)
+from coordinator.transaction import UNDECIDED, Call, State, Transaction, advance, calls, learn
 from shared.bell import Bell
 from shared.clock import Clock, Millis
 from shared.database.port import Database

@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 import pydantic_core
 from sqlalchemy import Connection, Select, and_, bindparam, insert, select, update
 
+from coordinator.branch import Branch, BranchState
 from coordinator.tables import TIMELINE, TRANSACTION
-from coordinator.transaction import Branch, BranchState, Mode, State, Transaction, wake_at
+from coordinator.transaction import Mode, State, Transaction, wake_at
 from shared.clock import Millis
 from shared.database.port import insert_new
 from shared.database.prepared import Prepared

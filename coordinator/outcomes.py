@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from coordinator import log
+from coordinator.branch import DeadLettered, Fact, Policy, Settled
 from coordinator.caller import Attempts
 from coordinator.driver import Driver
 from coordinator.log import Change, Stale
-from coordinator.transaction import DeadLettered, Fact, Policy, Settled, Transaction, calls, learn
+from coordinator.transaction import Transaction, calls, learn
 from shared.bell import Bell
 from shared.clock import Clock
 from shared.database.port import Database

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from coordinator.branch import Policy
 from coordinator.participants import Registration
-from coordinator.transaction import Policy
 from shared.settings import Settings
 
 

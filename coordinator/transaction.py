@@ -14,29 +14,30 @@ States and their edges (a decision never changes):
     CANCELLING -> CANCELLED
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from coordinator.branch import (
+    AGREED,
+    UNSETTLED,
+    Answered,
+    Branch,
+    BranchState,
+    Fact,
+    Policy,
+    answered,
+    decided,
+    published,
+    refusal_reason,
+    reported,
+)
 from shared.clock import Millis
-from shared.tcc.protocol import Phase, Sort
+from shared.tcc.protocol import Phase
 
 
 class State(StrEnum):
     TRYING = "TRYING"
     TRIED = "TRIED"
-    CONFIRMING = "CONFIRMING"
-    CONFIRMED = "CONFIRMED"
-    CANCELLING = "CANCELLING"
-    CANCELLED = "CANCELLED"
-
-
-class BranchState(StrEnum):
-    TRYING = "TRYING"  # its Try is to be sent, or its answer is unknown
-    TRIED = "TRIED"
-    REFUSED = "REFUSED"  # it said no, and so the transaction is cancelled
-    CLOSED = "CLOSED"  # it was added, said no, and no longer counts
     CONFIRMING = "CONFIRMING"
     CONFIRMED = "CONFIRMED"
     CANCELLING = "CANCELLING"
@@ -52,35 +53,8 @@ UNDECIDED: Final = frozenset({State.TRYING, State.TRIED})
 FINAL: Final = frozenset({State.CONFIRMED, State.CANCELLED})
 TO_CONFIRM: Final = frozenset({State.CONFIRMING, State.CONFIRMED})
 
-_AGREED: Final = frozenset({BranchState.TRIED, BranchState.CLOSED})
-"""Branches that keep nobody from confirming."""
-_UNSETTLED: Final = frozenset({BranchState.CONFIRMING, BranchState.CANCELLING})
-
 EXPIRED: Final = "transaction-expired"
 UNKNOWN_TRANSACTION: Final = "transaction-unknown"
-
-
-class Branch(NamedTuple):
-    """One participant's part.
-
-    attempts: calls or publications made in the branch's present state; due_at: when the next may be made;
-    added: joined a TRIED transaction later; dead_letter: why its Confirm could not be applied, while its
-    letter is open; conflict: with what it refuses a decision that stands; problem: the document with which
-    it refused its Try.
-    """
-
-    branch_id: str
-    participant: str
-    claim: Mapping[str, Any]
-    key: str | None = None
-    state: BranchState = BranchState.TRYING
-    attempts: int = 0
-    due_at: Millis = 0
-    last_error: str | None = None
-    dead_letter: str | None = None
-    conflict: str | None = None
-    problem: Mapping[str, Any] | None = None
-    added: bool = False
 
 
 class Transaction(NamedTuple):
@@ -131,58 +105,12 @@ class Transaction(NamedTuple):
         return self.deadline - self.margin
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How the coordinator was set up, as far as the rules need it. Spans are milliseconds.
-
-    published: the participants whose Confirms travel over Kafka; the others are called.
-    """
-
-    published: frozenset[str]
-    republish: Millis = 10_000
-    republish_cap: Millis = 300_000
-    retry: Millis = 100
-    retry_cap: Millis = 30_000
-    attention_after: Millis = 30_000
-
-
 class Call(NamedTuple):
     """A request that is due. look: only read whether the phase's effect is there, and change nothing."""
 
     phase: Phase
     branch: Branch
     look: bool = False
-
-
-class Answered(NamedTuple):
-    """How a call ended. problem: the refusal's document; error: why it is unknown; attempts: calls made.
-
-    jitter: the fraction of the back-off to wait before the next, so that many don't come back at once.
-    """
-
-    phase: Phase
-    branch_id: str
-    sort: Sort
-    problem: Mapping[str, Any] | None = None
-    error: str | None = None
-    attempts: int = 1
-    jitter: float = 1.0
-
-
-class Settled(NamedTuple):
-    """A participant reported that it applied the Confirm."""
-
-    branch_id: str
-
-
-class DeadLettered(NamedTuple):
-    """A participant reported that it could not apply the Confirm and keeps it as a dead letter."""
-
-    branch_id: str
-    reason: str
-
-
-Fact = Answered | Settled | DeadLettered
 
 
 def advance(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Transaction, tuple[Branch, ...]]:
@@ -193,15 +121,13 @@ def advance(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Tran
     moved = _move(transaction, now)
     while moved is not transaction:
         transaction, moved = moved, _move(moved, now)
-    published: tuple[Branch, ...] = ()
+    sent: tuple[Branch, ...] = ()
     if transaction.state is State.CONFIRMING:
-        published = tuple([one for one in _due(transaction, now) if one.participant in policy.published])
-        if published:
-            branches = [
-                _published(one, now, policy) if one in published else one for one in transaction.branches
-            ]
+        sent = tuple([one for one in _due(transaction, now) if one.participant in policy.published])
+        if sent:
+            branches = [published(one, now, policy) if one in sent else one for one in transaction.branches]
             transaction = transaction._replace(branches=tuple(branches))
-    return _with_attention(transaction, now, policy), published
+    return _with_attention(transaction, now, policy), sent
 
 
 def calls(transaction: Transaction, now: Millis, policy: Policy) -> tuple[Call, ...]:
@@ -241,16 +167,10 @@ def learn(transaction: Transaction, fact: Fact, now: Millis, policy: Policy) -> 
     if branch is None:
         return transaction
     if isinstance(fact, Answered):
-        if fact.phase is Phase.TRY:
-            learned = _learn_try(branch, fact, now, transaction.decidable_until, policy)
-        else:
-            learned = _learn_end(branch, fact, now, policy)
-        return _put(transaction, branch, learned)
+        return _put(transaction, branch, answered(branch, fact, now, transaction.decidable_until, policy))
     if branch.state is not BranchState.CONFIRMING:
         return transaction
-    if isinstance(fact, Settled):
-        return _put(transaction, branch, _settled(branch, BranchState.CONFIRMED))
-    return _put(transaction, branch, branch._replace(dead_letter=fact.reason, last_error=fact.reason))
+    return _put(transaction, branch, reported(branch, fact))
 
 
 def decide(transaction: Transaction, to: State, now: Millis, reason: str | None = None) -> Transaction:
@@ -258,7 +178,7 @@ def decide(transaction: Transaction, to: State, now: Millis, reason: str | None 
     assert transaction.state in UNDECIDED, f"{transaction.transaction_id} is decided: {transaction.state}"
     assert to in (State.CONFIRMING, State.CANCELLING), f"{to} is no decision"
     confirm = to is State.CONFIRMING
-    branches = tuple([_decided(branch, confirm, now) for branch in transaction.branches])
+    branches = tuple([decided(branch, confirm, now) for branch in transaction.branches])
     return transaction._replace(state=to, branches=branches, reason=reason, decided_at=now)
 
 
@@ -297,7 +217,7 @@ def _judge(transaction: Transaction, now: Millis) -> Transaction:
     for branch in transaction.branches:
         if branch.state is BranchState.REFUSED:
             return decide(transaction, State.CANCELLING, now, refusal_reason(branch))
-        tried = tried and branch.state in _AGREED
+        tried = tried and branch.state in AGREED
     manual = transaction.mode is Mode.MANUAL
     if now > transaction.decidable_until and not (manual and now < transaction.deadline):
         return decide(transaction, State.CANCELLING, now, EXPIRED)
@@ -306,21 +226,6 @@ def _judge(transaction: Transaction, now: Millis) -> Transaction:
     if manual:
         return transaction._replace(state=State.TRIED)
     return decide(transaction, State.CONFIRMING, now)
-
-
-def refusal_reason(branch: Branch) -> str:
-    """Return the slug of a refusal's problem type."""
-    kind = str((branch.problem or {}).get("type", ""))
-    return kind.removeprefix("urn:handfast:problem:") or "refused"
-
-
-def _decided(branch: Branch, confirm: bool, now: Millis) -> Branch:
-    assert not confirm or branch.state in _AGREED, f"{branch.branch_id} is {branch.state}"
-    if branch.state is BranchState.CLOSED or (branch.state is BranchState.REFUSED and branch.attempts <= 1):
-        # Its only Try was answered with no: it holds nothing. After several, an earlier one may have held.
-        return branch
-    state = BranchState.CONFIRMING if confirm else BranchState.CANCELLING
-    return branch._replace(state=state, attempts=0, due_at=now, last_error=None)
 
 
 def waits_for_others(transaction: Transaction, branch_id: str) -> bool:
@@ -332,7 +237,7 @@ def waits_for_others(transaction: Transaction, branch_id: str) -> bool:
 
 
 def _unsettled(transaction: Transaction) -> list[Branch]:
-    return [branch for branch in transaction.branches if branch.state in _UNSETTLED]
+    return [branch for branch in transaction.branches if branch.state in UNSETTLED]
 
 
 def _next(transaction: Transaction) -> list[Branch]:
@@ -360,57 +265,6 @@ def _looks(transaction: Transaction, now: Millis) -> tuple[Call, ...]:
             if branch.dead_letter is not None and branch.due_at <= now
         ]
     )
-
-
-def _pace(branch: Branch, policy: Policy) -> Millis:
-    return min(policy.republish << min(branch.attempts, 20), policy.republish_cap)
-
-
-def _published(branch: Branch, now: Millis, policy: Policy) -> Branch:
-    return branch._replace(attempts=branch.attempts + 1, due_at=now + _pace(branch, policy))
-
-
-def _learn_try(branch: Branch, fact: Answered, now: Millis, until: Millis, policy: Policy) -> Branch:
-    if branch.state is not BranchState.TRYING:
-        return branch
-    attempts = branch.attempts + fact.attempts
-    match fact.sort:
-        case Sort.DONE:
-            return branch._replace(state=BranchState.TRIED, attempts=attempts, last_error=None)
-        case Sort.REFUSED:
-            state = BranchState.CLOSED if branch.added else BranchState.REFUSED
-            return branch._replace(
-                state=state, attempts=attempts, problem=fact.problem, last_error=fact.error
-            )
-        case Sort.UNKNOWN:
-            # A burst is many attempts, and after `until` the next is no use: it comes while there is time.
-            longest = max((until - now) // 4, policy.retry)
-            due_at = now + min(_back_off(attempts, fact.jitter, policy), longest)
-            return branch._replace(attempts=attempts, last_error=fact.error, due_at=due_at)
-
-
-def _learn_end(branch: Branch, fact: Answered, now: Millis, policy: Policy) -> Branch:
-    confirm = fact.phase is Phase.CONFIRM
-    if branch.state is not (BranchState.CONFIRMING if confirm else BranchState.CANCELLING):
-        return branch
-    if fact.sort is Sort.DONE:
-        return _settled(branch, BranchState.CONFIRMED if confirm else BranchState.CANCELLED)
-    if branch.dead_letter is not None:
-        # It was looked for in vain: the letter stays the reason.
-        return branch._replace(attempts=branch.attempts + 1, due_at=now + _pace(branch, policy))
-    attempts = branch.attempts + fact.attempts
-    # A refusal of a decision is a broken promise: the decision stands, so it is asked again, seldom.
-    conflict = fact.error if fact.sort is Sort.REFUSED else None
-    wait = policy.retry_cap if conflict else _back_off(attempts, fact.jitter, policy)
-    return branch._replace(attempts=attempts, last_error=fact.error, due_at=now + wait, conflict=conflict)
-
-
-def _back_off(attempts: int, jitter: float, policy: Policy) -> Millis:
-    return int(min(policy.retry * 2 ** min(attempts - 1, 20), policy.retry_cap) * jitter)
-
-
-def _settled(branch: Branch, state: BranchState) -> Branch:
-    return branch._replace(state=state, last_error=None, dead_letter=None, conflict=None)
 
 
 def _put(transaction: Transaction, branch: Branch, learned: Branch) -> Transaction:

@@ -157,9 +157,7 @@ SEAMS: Final[Mapping[Point | Wait, Seam]] = {
         given=_handles(Phase.CANCEL),
         gave=lambda answer: answer.verdict is Verdict.ENTOMB,
     ),
-    Point.INQUIRY_UNANSWERED: Seam(
-        ("coordinator",), "coordinator.coordinator:Coordinator.inquire", When.AFTER
-    ),
+    Point.INQUIRY_UNANSWERED: Seam(("coordinator",), "coordinator.inquiries:Inquiries.inquire", When.AFTER),
     Point.EFFECT_UNCOMMITTED: Seam(_CONFIRMING, _COMMIT),
     Point.LETTER_UNCOMMITTED: Seam(
         ("stock",), "shared.messaging.recovery:Recovery.fail", When.AFTER, gave=lambda letters: letters > 0

@@ -10,22 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator.transaction import (
-    Answered,
-    Branch,
-    BranchState,
-    DeadLettered,
-    Fact,
-    Mode,
-    Policy,
-    Settled,
-    State,
-    Transaction,
-    add_branch,
-    advance,
-    decide,
-    learn,
-)
+from coordinator.branch import Answered, Branch, BranchState, DeadLettered, Fact, Policy, Settled
+from coordinator.transaction import Mode, State, Transaction, add_branch, advance, decide, learn
 from shared.tcc import protocol
 from shared.tcc.protocol import VERDICTS, Phase, Sort
 

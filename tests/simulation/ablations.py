@@ -12,8 +12,8 @@ from unittest.mock import patch
 
 from sqlalchemy import create_engine
 
-import coordinator.coordinator
 import coordinator.driver
+import coordinator.inquiries
 import coordinator.log
 import coordinator.transaction
 import order_service.domain
@@ -102,7 +102,7 @@ ABLATIONS: Final = (
     Ablation(
         "durable answer for unknown ids",
         "an inquiry about an unknown id is answered and not written down",
-        instead(coordinator.coordinator.Coordinator, "_cancel_unknown", unsafe.answer_and_forget),
+        instead(coordinator.inquiries.Inquiries, "_cancel_unknown", unsafe.answer_and_forget),
     ),
     Ablation(
         "idempotent Confirm",
@@ -127,7 +127,7 @@ ABLATIONS: Final = (
     Ablation(
         "re-publication",
         "a Confirm is published once",
-        instead(coordinator.transaction, "_published", unsafe.published_for_good),
+        instead(coordinator.transaction, "published", unsafe.published_for_good),
     ),
     Ablation(
         "offset after effect",
@@ -142,7 +142,7 @@ ABLATIONS: Final = (
     Ablation(
         "the initiator's inquiry waits for the others",
         "the order's participant is told to confirm before they have",
-        instead(coordinator.coordinator, "waits_for_others", lambda *_: False),
+        instead(coordinator.inquiries, "waits_for_others", lambda *_: False),
     ),
     Ablation(
         "the decision needs every answer",
@@ -152,7 +152,7 @@ ABLATIONS: Final = (
     Ablation(
         "every branch is cancelled",
         "one whose Try got no answer is left alone",
-        instead(coordinator.transaction, "_decided", unsafe.cancel_only_what_answered),
+        instead(coordinator.transaction, "decided", unsafe.cancel_only_what_answered),
     ),
     Ablation(
         "one open branch a participant",

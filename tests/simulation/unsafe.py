@@ -10,14 +10,17 @@ from unittest.mock import patch
 
 from sqlalchemy import Connection
 
+import coordinator.branch
 import coordinator.coordinator
 import coordinator.driver
+import coordinator.inquiries
 import coordinator.log
 import coordinator.transaction
 import shared.tcc.branches
 import shared.tcc.participant
+from coordinator.branch import Branch, BranchState
 from coordinator.caller import Attempts
-from coordinator.transaction import Branch, BranchState, Transaction
+from coordinator.transaction import Transaction
 from shared.database.inline import InlineDatabase
 from shared.messaging.consumer import Consumer
 from shared.messaging.outbox import Outbox
@@ -31,9 +34,9 @@ from shared.tcc.protocol import State as Held
 _ENTOMB: Final = Branches._entomb
 _SAVE: Final = coordinator.log.save
 _BEGIN: Final = coordinator.driver.Driver.begin
-_CANCEL_UNKNOWN: Final = coordinator.coordinator.Coordinator._cancel_unknown
+_CANCEL_UNKNOWN: Final = coordinator.inquiries.Inquiries._cancel_unknown
 _JUDGE: Final = coordinator.transaction._judge
-_DECIDED: Final = coordinator.transaction._decided
+_DECIDED: Final = coordinator.branch.decided
 _TAKE: Final = Consumer._take
 _ADD: Final = Outbox.add
 _WRITE_NOW: Final = InlineDatabase.write_now

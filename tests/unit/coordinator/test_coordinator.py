@@ -8,17 +8,10 @@ import pydantic_core
 import pytest
 
 from coordinator import log
+from coordinator.branch import BranchState
 from coordinator.coordinator import BranchRequest, TransactionRequest
 from coordinator.log import Change, Stale
-from coordinator.transaction import (
-    EXPIRED,
-    UNKNOWN_TRANSACTION,
-    BranchState,
-    Mode,
-    State,
-    Transaction,
-    decide,
-)
+from coordinator.transaction import EXPIRED, UNKNOWN_TRANSACTION, Mode, State, Transaction, decide
 from shared.errors import Refused
 from shared.http.caller import Reply
 from shared.tcc.protocol import BRANCH_ID
@@ -142,7 +135,7 @@ def test_a_repeat_joins_and_another_body_is_refused() -> None:
 
 def test_an_inquiry_about_an_unknown_id_is_a_durable_cancel() -> None:
     async def story(one: World) -> None:
-        ruling = await one.coordinator.inquire("t", None)
+        ruling = await one.inquiries.inquire("t", None)
         assert (ruling.decision, ruling.reason) == ("cancel", UNKNOWN_TRANSACTION)
         with pytest.raises(Refused) as refused:
             await one.begin("t")
@@ -155,9 +148,9 @@ def test_an_inquiry_about_an_unknown_id_is_a_durable_cancel() -> None:
 def test_an_inquiry_waits_before_the_deadline_and_cancels_after_it() -> None:
     async def story(one: World) -> None:
         await one.begin("t", mode=Mode.MANUAL, span=60_000)
-        assert (await one.coordinator.inquire("t", None)).decision == "wait"
+        assert (await one.inquiries.inquire("t", None)).decision == "wait"
         await asyncio.sleep(61)
-        assert (await one.coordinator.inquire("t", None)).decision == "cancel"
+        assert (await one.inquiries.inquire("t", None)).decision == "cancel"
         with pytest.raises(Refused) as refused:
             await one.coordinator.confirm("t")
         assert refused.value.status == 410
@@ -168,8 +161,8 @@ def test_an_inquiry_waits_before_the_deadline_and_cancels_after_it() -> None:
 def test_an_inquiry_about_a_confirmed_transaction_says_confirm() -> None:
     async def story(one: World) -> None:
         transaction, _ = await one.begin("t")
-        assert (await one.coordinator.inquire("t", transaction.branches[1].branch_id)).decision == "confirm"
-        assert (await one.coordinator.inquire("t", "never-had")).decision == "cancel"
+        assert (await one.inquiries.inquire("t", transaction.branches[1].branch_id)).decision == "confirm"
+        assert (await one.inquiries.inquire("t", "never-had")).decision == "cancel"
 
     virtually(story)
 
@@ -197,7 +190,7 @@ def test_a_refused_added_branch_is_closed_and_the_next_one_may_succeed() -> None
         one.caller.script("POST", "payment", problem("payment-declined", 402), Reply(201))
         transaction, branch, _ = await one.coordinator.add("t", BranchRequest("payment", {}))
         assert (branch.state, transaction.state) == (BranchState.CLOSED, State.TRIED)
-        assert (await one.coordinator.inquire("t", branch.branch_id)).decision == "cancel"
+        assert (await one.inquiries.inquire("t", branch.branch_id)).decision == "cancel"
         _, branch, _ = await one.coordinator.add("t", BranchRequest("payment", {}))
         assert branch.state is BranchState.TRIED
 

@@ -3,19 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.branch import Answered, Branch, BranchState, DeadLettered, Fact, Policy, Settled
 from coordinator.transaction import (
     EXPIRED,
     FINAL,
     TO_CONFIRM,
     UNDECIDED,
-    Answered,
-    Branch,
-    BranchState,
-    DeadLettered,
-    Fact,
     Mode,
-    Policy,
-    Settled,
     State,
     Transaction,
     add_branch,

@@ -8,13 +8,15 @@ from contextlib import asynccontextmanager
 import pydantic_core
 from sqlmodel import SQLModel
 
+from coordinator.branch import Policy
 from coordinator.caller import ParticipantCaller
 from coordinator.coordinator import BranchRequest, Coordinator, TransactionRequest
 from coordinator.driver import Driver
+from coordinator.inquiries import Inquiries
 from coordinator.outcomes import Outcomes
 from coordinator.participants import Registration, Registry
 from coordinator.tables import TABLES
-from coordinator.transaction import Mode, Policy, Transaction
+from coordinator.transaction import Mode, Transaction
 from shared.bell import Bell
 from shared.database.inline import InlineDatabase
 from shared.errors import Unreachable
@@ -105,6 +107,7 @@ class World:
             new_id=self.new_id,
             bell=self.bell,
         )
+        self.inquiries = Inquiries(database=self.database, driver=self.driver, clock=self.clock)
         self.outcomes = Outcomes(
             database=self.database,
             outbox=self.outbox,

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from coordinator import transaction
+from coordinator.branch import BranchState
 from shared.tcc import protocol
 from shared.tcc.protocol import Phase, State, Verdict
 from tests.model import tables
@@ -24,8 +25,8 @@ def test_a_changed_verdict_changes_the_tables(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_changed_state_machine_changes_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    unsettled = frozenset({transaction.BranchState.CONFIRMING})
-    monkeypatch.setattr(transaction, "_UNSETTLED", unsettled)
+    unsettled = frozenset({BranchState.CONFIRMING})
+    monkeypatch.setattr(transaction, "UNSETTLED", unsettled)
     assert tables.render() != tables.MODULE.read_text()
 
 
