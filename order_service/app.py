@@ -3,6 +3,7 @@
 from fastapi import APIRouter, FastAPI
 
 from order_service.api import ORDERS_PATH, order_routes
+from order_service.audit import auditors
 from order_service.coordinator_client import CoordinatorClient
 from order_service.front_door import FrontDoor
 from order_service.holds import Holds
@@ -25,7 +26,10 @@ def create_app(settings: OrderSettings, surroundings: Surroundings = OWN) -> Fas
         title="Handfast order service",
         description="The customers' front door: orders are placed, held, paid for and called off here. An "
         "order that is CONFIRMED or CANCELLED is so at every participant.",
-        routers=[_front_door(program, settings, host), *participant_routes(program, host)],
+        routers=[
+            _front_door(program, settings, host),
+            *participant_routes(program, host, auditors(program.database, program.clock)),
+        ],
         sheds=[("POST", ORDERS_PATH)],
     )
 

@@ -17,6 +17,9 @@ from shared.identity import Id
 from shared.tcc.participant import Command, Context, Participant
 from shared.tcc.protocol import Phase
 
+OWN_BRANCH: Final = "-order"
+"""What the id of an order's own reservation has behind that of its transaction."""
+
 
 class OrderClaim(Body):
     """Which order is to be placed."""
@@ -26,7 +29,7 @@ class OrderClaim(Body):
 
 def own_branch_id(transaction_id: str) -> str:
     """Return the id of the reservation that the front door makes when it writes an order down."""
-    return f"{transaction_id}-order"
+    return transaction_id + OWN_BRANCH
 
 
 def try_of(order: Order) -> Command[OrderClaim]:

@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from payment_service.api import account_routes
+from payment_service.audit import auditors
 from payment_service.participant import payment
 from payment_service.settings import PaymentSettings
 from shared.http.server import run_program
@@ -19,7 +20,7 @@ def create_app(settings: PaymentSettings, surroundings: Surroundings = OWN) -> F
         description="Accounts, and payments from them: money is authorised (Try), captured (Confirm) or "
         "voided (Cancel), and captured money can be refunded.",
         routers=[
-            *participant_routes(program, host),
+            *participant_routes(program, host, auditors(program.database, program.clock)),
             account_routes(program.database, program.clock, program.new_id),
         ],
     )

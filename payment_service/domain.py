@@ -58,6 +58,23 @@ def rebalanced(funds: Funds, balance: int) -> Funds:
     return changed
 
 
+def differences(
+    funds: Funds, *, held: int, captured: int, refunded: int, deposited: int
+) -> dict[str, tuple[int, int]]:
+    """Return what an account counts otherwise than it should, as (is, should be) by name.
+
+    held, captured: what payments hold and have taken; refunded, deposited: the sums of all refunds and of all
+    deposits.
+    """
+    pairs = {
+        "held": (funds.held, held),
+        "captured": (funds.captured, captured),
+        "refunded": (funds.refunded, refunded),
+        "balance": (funds.balance, deposited - captured + refunded),
+    }
+    return {name: (found, due) for name, (found, due) in pairs.items() if found != due}
+
+
 def declined(customer_id: str, amount: int, funds: Funds | None) -> Refused:
     """Say why an authorisation is declined, given the account (None: there is none)."""
     if funds is None:

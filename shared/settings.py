@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     skew_allowance_seconds: float = Field(
         30.0, ge=0, description="How far the clocks of two machines may be apart, in seconds."
     )
+    reconcile_grace_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="Age up to which what two sides see differently is late and no finding, in seconds.",
+    )
     hold_seconds: int = Field(
         600, ge=1, le=86_400, description="How long a hold lasts when nobody says, in seconds."
     )

@@ -6,6 +6,7 @@ from shared.http.server import run_program
 from shared.program import OWN, Program, Surroundings
 from shared.tcc.service import host_participant, participant_routes
 from stock_service.api import product_routes
+from stock_service.audit import auditors
 from stock_service.participant import stock
 from stock_service.settings import StockSettings
 
@@ -19,7 +20,7 @@ def create_app(settings: StockSettings, surroundings: Surroundings = OWN) -> Fas
         description="Products, and reservations of them: units are held (Try), sold (Confirm) or put back "
         "(Cancel).",
         routers=[
-            *participant_routes(program, host),
+            *participant_routes(program, host, auditors(program.database, program.clock)),
             product_routes(program.database, program.clock, program.new_id),
         ],
     )

@@ -81,6 +81,19 @@ def adjusted(level: Level, delta: int) -> Level:
     return Level(on_hand=on_hand, held=level.held, sold=level.sold)
 
 
+def differences(level: Level, *, held: int, sold: int, adjusted: int) -> dict[str, tuple[int, int]]:
+    """Return what a level counts otherwise than it should, as (is, should be) by name.
+
+    held, sold: what reservations hold and have sold; adjusted: the sum of all adjustments.
+    """
+    pairs = {
+        "held": (level.held, held),
+        "sold": (level.sold, sold),
+        "onHand": (level.on_hand, adjusted - sold),
+    }
+    return {name: (found, due) for name, (found, due) in pairs.items() if found != due}
+
+
 def unknown_product(product_id: str) -> Refused:
     """Say that a claim names a product that isn't there."""
     return Refused("unknown-product", f"There is no product {product_id}.", status=422, productId=product_id)

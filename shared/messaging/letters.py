@@ -183,8 +183,8 @@ def settle(connection: Connection, topic: str, branch_ids: Collection[str], now:
     return connection.execute(statement.values(state=LetterState.SETTLED.value, updated_at=now)).rowcount
 
 
-def settle_replayed(connection: Connection, letter_ids: Collection[str], now: Millis) -> int:
-    """Settle the letters whose replay was applied; return how many there were."""
+def settle_by_id(connection: Connection, letter_ids: Collection[str], now: Millis) -> int:
+    """Settle letters of which it is known that their record was applied; return how many there were."""
     if not letter_ids:
         return 0
     statement = update(LETTER).where(LETTER.c.id.in_(list(letter_ids)), _is_unsettled())

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from shared.clock import Clock
 from shared.database.port import Database
 from shared.messaging.broker import Record
-from shared.messaging.letters import replayed_letters, settle, settle_replayed, topics_with_letters
+from shared.messaging.letters import replayed_letters, settle, settle_by_id, topics_with_letters
 from shared.messaging.listener import Listener, subject_of
 from shared.messaging.outbox import Outbox
 from shared.messaging.replays import PATIENCE_MS, publish_lost_replays
@@ -85,7 +85,7 @@ class Settlement:
 
         def work(connection: Connection) -> int:
             now = self._clock.now()
-            by_replay = settle_replayed(connection, replayed, now)
+            by_replay = settle_by_id(connection, replayed, now)
             return by_replay + settle(connection, listener.topic, branch_ids, now)
 
         settled = await self._database.write(work)

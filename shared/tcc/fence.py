@@ -7,13 +7,13 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Index, bindparam, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Index, bindparam, literal_column, select, update
 from sqlmodel import Field, SQLModel
 
 from shared.clock import Millis
 from shared.database.port import insert_new, table_of
 from shared.database.prepared import Prepared
-from shared.tcc.protocol import Phase, State
+from shared.tcc.protocol import HOLDING, Phase, State
 
 
 class Reservation(SQLModel, table=True):
@@ -145,6 +145,17 @@ def page(connection: Connection, state: State | None, after: str, most: int) -> 
         parameters = {"after": after, "most": most, "in_state": state.value}
         rows = _IN_STATE_AFTER.rows(connection, parameters)
     return [Fence.of(row) for row in rows]
+
+
+def is_holding() -> ColumnElement[bool]:
+    """Say in SQL that a reservation holds what it claims."""
+    # Written into the statement: an IN list of parameters is rendered anew at every execution.
+    return RESERVATION.c.state.in_([literal_column(f"'{state.value}'") for state in sorted(HOLDING)])
+
+
+def is_confirmed() -> ColumnElement[bool]:
+    """Say in SQL that a reservation keeps what it claimed."""
+    return RESERVATION.c.state == literal_column(f"'{State.CONFIRMED.value}'")
 
 
 @functools.cache

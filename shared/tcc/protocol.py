@@ -26,6 +26,10 @@ class State(StrEnum):
     CANCELLED = "CANCELLED"  # let go, refused, or never tried (a tombstone)
 
 
+HOLDING: Final = frozenset({State.TRYING, State.TRIED, State.CONFIRMING, State.CANCELLING})
+"""In these what a branch claims is held; in CONFIRMED it is kept, in the others it is free."""
+
+
 class Verdict(StrEnum):
     """What to do about a command."""
 

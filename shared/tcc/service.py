@@ -1,14 +1,19 @@
 """A participant in a program: its host, its three doors (HTTP, Kafka, sweeper), and what keeps them going."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 
 from shared.messaging.letter_routes import dead_letter_routes
 from shared.messaging.retry import Retry
 from shared.program import Program
 from shared.tcc.alarms import Alarms
+from shared.tcc.audit import Auditor
+from shared.tcc.audit_routes import audit_routes
 from shared.tcc.command import C
 from shared.tcc.confirmations import OUTCOMES, confirmation_listener
 from shared.tcc.inquiry import Inquirer
+from shared.tcc.leftovers import leftovers
 from shared.tcc.participant import Participant, ParticipantHost
 from shared.tcc.routes import reservation_routes
 from shared.tcc.sweeper import Sweeper
@@ -45,12 +50,20 @@ def host_participant(program: Program, participant: Participant[C]) -> Participa
     return host
 
 
-def participant_routes(program: Program, host: ParticipantHost[C]) -> list[APIRouter]:
-    """Return the routes that every participant's program has: reservations and dead letters."""
+def participant_routes(
+    program: Program, host: ParticipantHost[C], auditors: Sequence[Auditor] = ()
+) -> list[APIRouter]:
+    """Return the routes that every participant's program has: reservations, dead letters and audits.
+
+    auditors: what the program checks in its own tables, beside what every participant does.
+    """
     settings = program.settings
+    grace_ms = round(settings.reconcile_grace_seconds * 1000)
+    own = leftovers(program.database, program.clock, host.participant.topic, grace_ms)
     return [
         reservation_routes(host, base_url=settings.own_url(program.name), hold_seconds=settings.hold_seconds),
         dead_letter_routes(
             database=program.database, outbox=program.outbox, clock=program.clock, new_id=program.new_id
         ),
+        audit_routes([*own, *auditors]),
     ]
