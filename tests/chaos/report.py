@@ -5,18 +5,16 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table
 
 from tests.chaos.chaos import Case, Outcome
 from tests.chaos.plan import Kind
+from tests.proof_page import put_between
 
-PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "proof.md"
 BEGIN: Final = "<!-- chaos: begin (written by `make chaos ARGS=--write`) -->"
 END: Final = "<!-- chaos: end -->"
-HEAD: Final = "# Proof\n\nWhat was tried, and what came of it.\n"
 INTRODUCTION: Final = """\
 `make chaos` starts a stack whose programs call each other through proxies, with customers who come through
 one too. While they order, hold, pay, call off and reserve, processes are killed, restarted and stopped past
@@ -89,9 +87,8 @@ class Report:
         yield troubles
 
     def section(self) -> str:
-        """Return the section for docs/proof.md, between its markers."""
+        """Return the section for docs/proof.md."""
         lines = [
-            BEGIN,
             "## Chaos",
             "",
             INTRODUCTION,
@@ -107,22 +104,12 @@ class Report:
                 f"| {kind} | {times} | {_listed(self.outcome.struck.get(kind, {}))} | {EXPLAINED[kind]} |"
                 for kind, times in self.times().items()
             ),
-            END,
         ]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines)
 
-
-def write_section(section: str, page: Path = PAGE) -> None:
-    """Put the section where it was, or at the end of the page, which is made where it isn't there."""
-    text = page.read_text(encoding="utf-8") if page.exists() else HEAD
-    before, found, rest = text.partition(BEGIN)
-    if found:
-        _, ended, after = rest.partition(END + "\n")
-        if not ended:
-            raise ValueError(f"{page} has no {END}")
-    else:
-        before, after = f"{text.rstrip()}\n\n", ""
-    page.write_text(before + section + after, encoding="utf-8")
+    def write(self) -> None:
+        """Put the section into docs/proof.md."""
+        put_between(BEGIN, END, self.section())
 
 
 def _table(head: tuple[str, str], rows: Iterator[tuple[str, str]]) -> Iterator[str]:

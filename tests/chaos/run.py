@@ -18,7 +18,7 @@ from rich.console import Console
 from tests.chaos.aftermath import tail
 from tests.chaos.chaos import Case, run_chaos
 from tests.chaos.plan import SHORT, long_form
-from tests.chaos.report import Report, write_section
+from tests.chaos.report import Report
 
 SEED: Final = 20
 MINUTES: Final = 5.0
@@ -72,7 +72,7 @@ def main() -> None:
         sys.exit(1)
     shutil.rmtree(scratch)
     if arguments.write:
-        write_section(report.section())
+        report.write()
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tests.chaos.aftermath import alarms, unexplained_ends
-from tests.chaos.report import BEGIN, END, write_section
 
 KILLED = "stock was ended by SIGKILL; it is started again in 0.1 s"
 RESTARTED = "order ended with exit code 0; it is started again in 0.1 s"
@@ -46,14 +45,3 @@ def test_errors_in_the_logs_of_programs_are_alarms(tmp_path: Path) -> None:
         "Traceback (most recent call last):",
         "None Conflict at stock",
     ]
-
-
-def test_the_section_is_put_where_it_was(tmp_path: Path) -> None:
-    page = tmp_path / "proof.md"
-    write_section(f"{BEGIN}\nold\n{END}\n", page)
-    page.write_text(page.read_text() + "\n## Another section\n")
-    write_section(f"{BEGIN}\nnew\n{END}\n", page)
-    text = page.read_text()
-    assert "old" not in text
-    assert text.startswith("# Proof\n")
-    assert text.endswith(f"{BEGIN}\nnew\n{END}\n\n## Another section\n")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tests.model.checker import SPEC, CheckerMissing, Finding, check, configurations
+from tests.proof_page import put_between
 
 PAGE: Final = SPEC / "README.md"
 BEGIN: Final = "<!-- results: written by `python -m tests.model.check --write` -->"
@@ -36,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"SKIPPED: the model was not checked. {missing}", file=sys.stderr)  # noqa: T201
         return 0
     if chosen.write:
-        page = PAGE.read_text()
-        PAGE.write_text(page[: page.index(BEGIN)] + table(findings) + page[page.index(END) :])
+        put_between(BEGIN, END, table(findings), PAGE)
     surprises = [one for one in findings if not one.as_expected]
     for one in surprises:
         print(f"\n{one.configuration.name}: {one.found}\n{one.output}")  # noqa: T201
@@ -48,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def table(findings: Sequence[Finding]) -> str:
     """Return the table of the README."""
     lines = [
-        BEGIN,
-        "",
         "| configuration | what | ends with | states | steps | seconds |",
         "|---|---|---|---|---|---|",
     ]
@@ -57,7 +55,7 @@ def table(findings: Sequence[Finding]) -> str:
         name, about = one.configuration.name, one.configuration.about
         steps = str(one.steps) if one.steps else ""
         lines.append(f"| `{name}` | {about} | {one.found} | {one.states:,} | {steps} | {one.seconds:.0f} |")
-    return "\n".join([*lines, "", ""])
+    return "\n".join(lines)
 
 
 def _say(name: str, expected: str, found: str, *figures: str) -> None:
