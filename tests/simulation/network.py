@@ -33,7 +33,11 @@ LATE: Final = (8.0, 80.0)
 
 
 class Host(Protocol):
-    """A program as the network sees it: its present life and what answers, None while it is down."""
+    """An instance of a program as the network sees it: its present life and what answers, None while it is
+    down."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def program(self) -> str: ...
@@ -125,12 +129,13 @@ class Network:
             return
         if strikes(Fault.DELAY, source, target):
             await asyncio.sleep(self._randomness.uniform(*LATE))
-        if strikes(Fault.BURST, target):
+        host = self._randomness.choice([one for one in self._hosts.values() if one.program == target])
+        if strikes(Fault.BURST, host.name):
             reply: Reply | Unreachable = Reply(503, {}, b"")
         else:
-            if strikes(Fault.SLOW, target):
+            if strikes(Fault.SLOW, host.name):
                 await asyncio.sleep(self._randomness.uniform(0.5, 4.0))
-            reply = await self._deliver(target, request)
+            reply = await self._deliver(host, request)
         await asyncio.sleep(self._latency(target, source))
         if strikes(Fault.PARTITION, target, source) or strikes(Fault.LOSE, source, target):
             return
@@ -141,16 +146,15 @@ class Network:
         else:
             answer.set_result(reply)
 
-    async def _deliver(self, target: str, request: httpx.Request) -> Reply | Unreachable:
-        host = self._randomness.choice([one for one in self._hosts.values() if one.program == target])
+    async def _deliver(self, host: Host, request: httpx.Request) -> Reply | Unreachable:
         life, app = host.life, host.app
         if life is None or app is None or not life.alive:
-            return Unreachable(f"{target} refuses the connection.")
-        answered = self._watch.before(target, request)
+            return Unreachable(f"{host.name} refuses the connection.")
+        answered = self._watch.before(host.program, request)
         serving = life.spawn(_serve(life, app, request))
         await asyncio.wait((serving,))
         if serving.cancelled():
-            return Unreachable(f"{target} closed the connection.")
+            return Unreachable(f"{host.name} closed the connection.")
         response = serving.result()
         answered(response.status_code)
         return Reply(response.status_code, dict(response.headers), response.content)

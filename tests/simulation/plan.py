@@ -1,12 +1,12 @@
 """The plan of what goes wrong, and when: drawn from a seed, so that it can be read, replayed and shrunk."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tests.simulation.conditions import Fault
 from tests.simulation.network import CUSTOMER
-from tests.simulation.programs import PROGRAMS
 
 PARTICIPANTS: Final = ("order", "stock", "payment")
 TOPICS: Final = ("stock-adjustment", "payment-capture", "order-confirmation", "tcc-outcomes")
@@ -42,16 +42,18 @@ class Trouble:
         return f"at {self.at:.2f} s for {self.seconds:.2f} s: {self.fault} ({whom}, {self.amount:.2g})"
 
 
-def draw(randomness: random.Random, span: float) -> tuple[Trouble, ...]:
-    """Draw a plan for so many seconds: each fault about once, some more often."""
+def draw(randomness: random.Random, span: float, hosts: Sequence[str]) -> tuple[Trouble, ...]:
+    """Draw a plan for so many seconds: each fault about once, some more often. hosts: whom it may strike."""
     drawn = [fault for fault in Fault for _ in range(randomness.choice(OFTEN.get(fault, ONCE)))]
     randomness.shuffle(drawn)
-    return tuple(sorted((_trouble(fault, randomness, span) for fault in drawn), key=lambda one: one.at))
+    return tuple(
+        sorted((_trouble(fault, randomness, span, hosts) for fault in drawn), key=lambda one: one.at)
+    )
 
 
-def _trouble(fault: Fault, randomness: random.Random, span: float) -> Trouble:
+def _trouble(fault: Fault, randomness: random.Random, span: float, hosts: Sequence[str]) -> Trouble:
     at, seconds = randomness.uniform(0.0, span), randomness.uniform(1.0, span / 4)
-    whom, amount = randomness.choice((*PROGRAMS, "coordinator-2")), randomness.random()
+    whom, amount = randomness.choice(hosts), randomness.random()
     if fault in ON_LINKS:
         source, target = randomness.choice(LINKS)
         if fault is Fault.PARTITION:

@@ -45,3 +45,9 @@ PROGRAMS: Final[Mapping[str, Program]] = {
         payment_service.tables.TABLES,
     ),
 }
+
+
+def instances(coordinators: int) -> dict[str, str]:
+    """Return which program each instance runs, by its name: one of each, and so many of the coordinator."""
+    more = {f"coordinator-{number}": "coordinator" for number in range(2, coordinators + 1)}
+    return {name: name for name in PROGRAMS} | more

@@ -17,6 +17,7 @@ from tests.simulation.conditions import Fault
 from tests.simulation.loop import run_virtually
 from tests.simulation.operator import Operator
 from tests.simulation.plan import Trouble, draw
+from tests.simulation.programs import instances
 from tests.simulation.weather import Weather
 from tests.simulation.world import World, world
 from tests.snapshot import Snapshot
@@ -109,7 +110,8 @@ def plan_of(case: Case) -> tuple[Trouble, ...]:
     """Return the plan of a case."""
     if case.plan is not None:
         return case.plan
-    return draw(random.Random(f"{case.seed}/plan"), case.orders * SECONDS_AN_ORDER)
+    hosts = tuple(instances(COORDINATORS))
+    return draw(random.Random(f"{case.seed}/plan"), case.orders * SECONDS_AN_ORDER, hosts)
 
 
 def _line(one: World) -> Send:

@@ -21,7 +21,7 @@ from tests.simulation.kafka import SESSION_SECONDS, LifesBroker
 from tests.simulation.life import Life, watch_tasks
 from tests.simulation.loop import VirtualClock
 from tests.simulation.network import CUSTOMER, Network, origin
-from tests.simulation.programs import PROGRAMS
+from tests.simulation.programs import PROGRAMS, instances
 from tests.simulation.store import LifesDatabase
 from tests.simulation.trace import Trace
 from tests.simulation.watch import Watch
@@ -64,11 +64,9 @@ class World:
         self.broker = MemoryBroker(self.clock)
         self.conditions = Conditions(self._source("conditions"))
         self._stores = {name: InlineDatabase() for name in PROGRAMS}
-        names = {name: name for name in PROGRAMS}
-        names |= {f"coordinator-{number}": "coordinator" for number in range(2, coordinators + 1)}
         self.hosts = {
             name: Host(name, program, VirtualClock(loop), self._stores[program])
-            for name, program in names.items()
+            for name, program in instances(coordinators).items()
         }
         self._opened: set[str] = set()
         self.watch = Watch(lambda name: self.hosts[name])
