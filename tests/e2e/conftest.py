@@ -19,9 +19,9 @@ FAST = {"HANDFAST_RETRY": "fixed:100ms,3", "HANDFAST_LOG_LEVEL": "INFO"}
 StartStack = Callable[..., OwnStack]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack() -> Iterator[OwnStack]:
-    """A running stack that tests share: what they do to it must not be in each other's way."""
+    """A running stack that the tests of a file share: what they do to it must not be in each other's way."""
     stack = start_stack(environment=FAST)
     yield stack
     stack.stop()
