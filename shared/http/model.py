@@ -5,8 +5,10 @@ A field's type says exactly what is accepted, so that the schema in /openapi.jso
 
 from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
+
+from shared.clock import from_iso
 
 T = TypeVar("T")
 
@@ -58,6 +60,17 @@ Delta = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
 Money = Annotated[int, Field(ge=0, le=MAX_NUMBER, description="Minor units.")]
 PositiveMoney = Annotated[int, Field(ge=1, le=MAX_NUMBER, description="Minor units.")]
 Seconds = Annotated[int, Field(ge=1, le=86_400, description="Seconds.")]
+
+
+def _instant(text: str) -> str:
+    from_iso(text)
+    return text
+
+
+Instant = Annotated[
+    str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)
+]
+"""An instant as ISO 8601 with a zone."""
 
 # Control characters have no place in a name or a reason, and PostgreSQL stores no NUL.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]

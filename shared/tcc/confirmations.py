@@ -6,20 +6,22 @@ news they carry.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pydantic_core
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from sqlalchemy import Connection
 
-from shared.clock import Clock, Millis, from_iso, iso
-from shared.errors import HandfastError, Refused
+from shared.clock import Clock, Millis, iso
+from shared.errors import Refused
+from shared.http.model import Instant
 from shared.identity import Id
 from shared.messaging.broker import Message, Record
 from shared.messaging.cloudevents import event_headers
 from shared.messaging.listener import Listener, Subject
 from shared.messaging.outbox import Outbox
 from shared.messaging.retry import Retry
+from shared.messaging.values import InvalidMessage, Value, read_value
 from shared.tcc import fence
 from shared.tcc.command import C, Command
 from shared.tcc.fence import Fence
@@ -33,25 +35,7 @@ OUTCOMES: Final = "tcc-outcomes"
 """The topic on which participants tell the coordinator what became of a Confirm."""
 
 
-class InvalidMessage(HandfastError):
-    """The message is not what this topic carries; it will never be."""
-
-
-def _instant(text: str) -> str:
-    from_iso(text)
-    return text
-
-
-Instant = Annotated[str, Field(max_length=40), AfterValidator(_instant)]
-M = TypeVar("M", bound=BaseModel)
-
-
-class _Value(BaseModel):
-    # Fields that are unknown here are passed over: a newer sender may say more.
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, alias_generator=None)
-
-
-class Confirm(_Value):
+class Confirm(Value):
     """The value of a confirm message. transactionId: left out for a standalone reservation."""
 
     transaction_id: Id | None = Field(default=None, alias="transactionId")
@@ -60,7 +44,7 @@ class Confirm(_Value):
     decided_at: Instant = Field(alias="decidedAt")
 
 
-class Outcome(_Value):
+class Outcome(Value):
     """The value of an outcome message."""
 
     transaction_id: Id = Field(alias="transactionId")
@@ -122,12 +106,12 @@ def outcome_message(
 
 def read_confirm(record: Record) -> Confirm:
     """Read a confirm message; raise InvalidMessage where it is none."""
-    return _read(Confirm, record)
+    return read_value(Confirm, record.value)
 
 
 def read_outcome(record: Record) -> Outcome:
     """Read an outcome message; raise InvalidMessage where it is none."""
-    return _read(Outcome, record)
+    return read_value(Outcome, record.value)
 
 
 def traceparent_of(record: Record) -> str | None:
@@ -262,15 +246,3 @@ def _subject(record: Record) -> Subject:
 
 def _is_fatal(error: Exception) -> bool:
     return isinstance(error, Refused | InvalidMessage)
-
-
-def _read(model: type[M], record: Record) -> M:
-    if record.value is None:
-        raise InvalidMessage("The message has no value.")
-    try:
-        return model.model_validate_json(record.value)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, found['loc'])) or 'value'}: {found['msg']}" for found in error.errors()[:3]
-        )
-        raise InvalidMessage(f"The message is no {model.__name__.lower()}: {problems}") from error

@@ -4,8 +4,8 @@ import pydantic_core
 import pytest
 
 from shared.messaging.broker import Message, Record
+from shared.messaging.values import InvalidMessage
 from shared.tcc.confirmations import (
-    InvalidMessage,
     confirm_message,
     outcome_message,
     read_confirm,
