@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,7 +30,7 @@ from shared.messaging.consumer import Consumer, Listener
 from shared.messaging.kafka import KafkaBroker
 from shared.messaging.kafka_subscription import Membership
 from shared.messaging.outbox import Outbox
-from shared.messaging.relay import Relay
+from shared.messaging.relay import GivenUp, Relay
 from shared.messaging.topics import TopicKeeper
 from shared.migrations import require_current
 from shared.settings import Settings, database_path
@@ -88,9 +88,23 @@ class Program:
         if check is not None:
             self.health.add(name, check)
 
-    def exchange(self, listeners: Sequence[Listener], publishes: Collection[str]) -> None:
-        """Consume the listeners' topics, publish the outbox, keep those topics and `publishes` in being."""
-        relay = Relay(self.database, self.outbox, self.broker.publisher(), registry=self.metrics.registry)
+    def exchange(
+        self,
+        listeners: Sequence[Listener],
+        publishes: Collection[str],
+        given_up: Mapping[str, GivenUp] | None = None,
+    ) -> None:
+        """Consume the listeners' topics, publish the outbox, keep those topics and `publishes` in being.
+
+        given_up: see Relay.
+        """
+        relay = Relay(
+            self.database,
+            self.outbox,
+            self.broker.publisher(),
+            given_up=given_up,
+            registry=self.metrics.registry,
+        )
         self.run("relay", relay.run, relay.health)
         topics = [listener.topic for listener in listeners]
         keeper = TopicKeeper(self.broker, dict.fromkeys([*topics, *publishes], self.settings.partitions))

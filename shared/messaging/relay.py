@@ -3,19 +3,20 @@
 A row goes when the broker has acknowledged its message, so every message is published at least once. The look
 for the next batch removes the rows of the last in the same transaction, so no row is on its way twice. A
 topic that cannot be published to rests for a while and holds up no other; a message that never can be is
-logged and dropped.
+logged and dropped, and whoever waits for it is told in the transaction that removes its row.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Connection
 
-from shared.database.port import Database
+from shared.database.failures import is_store_failure
+from shared.database.port import Database, Savepoint
 from shared.errors import DatabaseUnavailable
 from shared.messaging.broker import Message, Publisher, Unpublishable
 from shared.messaging.outbox import Outbox, oldest, remove
@@ -28,12 +29,18 @@ REST_SECONDS: Final = (0.1, 2.0)
 """How long a topic rests that could not be published to: at first, at most."""
 STOP_SECONDS: Final = 2.0
 
+GivenUp = Callable[[Connection, Message], None]
+"""Is told, within a transaction, of a message that can never be published."""
+
 _Row = tuple[int, Message]
 log = logging.getLogger(__name__)
 
 
 class Relay:
-    """Moves messages from one program's outbox to the broker."""
+    """Moves messages from one program's outbox to the broker.
+
+    given_up: by topic, what follows from a message that can never be published.
+    """
 
     def __init__(
         self,
@@ -42,6 +49,7 @@ class Relay:
         publisher: Publisher,
         *,
         poll_seconds: float = POLL_SECONDS,
+        given_up: Mapping[str, GivenUp] | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
         self._database = database
@@ -50,7 +58,9 @@ class Relay:
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._pace = Pace()
+        self._given_up = given_up or {}
         self._to_remove: list[int] = []
+        self._unpublishable: list[Message] = []  # of those to remove
         self._resting: dict[str, tuple[float, float]] = {}  # topic -> until, seconds
         self._problem: str | None = None
         self._published = Counter(
@@ -117,9 +127,10 @@ class Relay:
     async def _look(self, resting: Sequence[str]) -> Sequence[_Row]:
         """Remove what was published last and read what comes next, in one transaction."""
         published, self._to_remove = self._to_remove, []
+        unpublishable, self._unpublishable = self._unpublishable, []
 
         def work(connection: Connection) -> Sequence[_Row]:
-            remove(connection, published)
+            self._remove(connection, published, unpublishable)
             return oldest(connection, BATCH, without=resting)
 
         try:
@@ -143,6 +154,7 @@ class Relay:
             elif isinstance(error, Unpublishable):
                 done.append(row)
                 dropped += 1
+                self._unpublishable.append(message)
                 log.error("A message for %s is dropped: %s", message.topic, error)
             else:
                 failed[message.topic] = error
@@ -175,7 +187,22 @@ class Relay:
     async def _remove_the_last(self) -> None:
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                await self._database.write(partial(remove, rows=self._to_remove))
+                await self._database.write(
+                    partial(self._remove, rows=self._to_remove, unpublishable=self._unpublishable)
+                )
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("The last published rows are not removed and will be published again: %r", error)
-        self._to_remove = []
+        self._to_remove, self._unpublishable = [], []
+
+    def _remove(self, connection: Connection, rows: Sequence[int], unpublishable: Sequence[Message]) -> None:
+        remove(connection, rows)
+        for message in unpublishable:
+            if (told := self._given_up.get(message.topic)) is not None:
+                try:
+                    with Savepoint(connection):
+                        told(connection, message)
+                except Exception as error:
+                    if is_store_failure(error):
+                        raise
+                    # It must not hold up what others wait for.
+                    log.exception("What follows from a dropped message for %s failed.", message.topic)

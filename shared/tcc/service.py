@@ -1,10 +1,12 @@
 """A participant in a program: its host, its three doors (HTTP, Kafka, sweeper), and what keeps them going."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter
 
 from shared.messaging.letter_routes import dead_letter_routes
+from shared.messaging.listener import Listener
+from shared.messaging.relay import GivenUp
 from shared.messaging.retry import Retry
 from shared.program import Program
 from shared.tcc.alarms import Alarms
@@ -19,8 +21,18 @@ from shared.tcc.routes import reservation_routes
 from shared.tcc.sweeper import Sweeper
 
 
-def host_participant(program: Program, participant: Participant[C]) -> ParticipantHost[C]:
-    """Return the host of a participant; its consumer, relay and sweeper become loops of the program."""
+def host_participant(
+    program: Program,
+    participant: Participant[C],
+    *,
+    listeners: Sequence[Listener] = (),
+    given_up: Mapping[str, GivenUp] | None = None,
+) -> ParticipantHost[C]:
+    """Return the host of a participant; its consumer, relay and sweeper become loops of the program.
+
+    listeners: of what else the program consumes; given_up: what follows from messages of its own that can
+    never be published (see Relay).
+    """
     settings = program.settings
     republish_ms = round(settings.republish_seconds * 1000)
     host = ParticipantHost(
@@ -36,7 +48,9 @@ def host_participant(program: Program, participant: Participant[C]) -> Participa
         republish_ms=republish_ms,
     )
     retry = Retry.parse(settings.retry_for(participant.topic))
-    program.exchange([confirmation_listener(host, retry)], publishes=[OUTCOMES])
+    program.exchange(
+        [confirmation_listener(host, retry), *listeners], publishes=[OUTCOMES], given_up=given_up
+    )
     sweeper = Sweeper(
         host,
         Inquirer(program.caller, settings.url("coordinator")),

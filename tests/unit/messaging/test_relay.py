@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
 from shared.database.inline import InlineDatabase
 from shared.errors import Unreachable
 from shared.messaging.broker import Message, Unpublishable
@@ -97,6 +99,39 @@ async def test_a_message_that_can_never_be_published_is_dropped_and_counted() ->
         assert w.registry.get_sample_value("handfast_outbox_dropped_total") == 1
         assert w.registry.get_sample_value("handfast_outbox_published_total") == 2
         assert relay.health() is None
+
+
+async def test_whoever_waits_for_a_dropped_message_is_told_in_the_transaction_that_removes_it() -> None:
+    async with world() as w:
+        w.broker.refuse = lambda message: Unpublishable("too large") if message.value == b"giant" else None
+        seen: list[tuple[bytes | None, int]] = []
+
+        def told(connection: Connection, message: Message) -> None:
+            left = connection.exec_driver_sql("SELECT count(*) FROM outbox").scalar_one()
+            seen.append((message.value, left))
+
+        w.start(Relay(w.database, w.outbox, w.broker.publisher(), given_up={TOPIC: told}).run())
+        await add(w, b"a", b"giant")
+        await w.until(lambda: seen)
+        await asyncio.sleep(5)
+        assert seen == [(b"giant", 0)]
+
+
+async def test_a_consequence_that_fails_holds_up_no_other_message() -> None:
+    async with world() as w:
+        w.broker.refuse = lambda message: Unpublishable("too large") if message.value == b"giant" else None
+
+        def told(connection: Connection, _: Message) -> None:
+            connection.exec_driver_sql("DELETE FROM letter")
+            raise AssertionError("a mistake of ours")
+
+        w.start(Relay(w.database, w.outbox, w.broker.publisher(), given_up={TOPIC: told}).run())
+        await add(w, b"giant")
+        await asyncio.sleep(1)
+        await add(w, b"b")
+        await w.until(lambda: w.broker.records(TOPIC))
+        await asyncio.sleep(0.1)
+        assert await waiting(w) == 0
 
 
 async def test_what_was_not_acknowledged_is_published_again() -> None:
