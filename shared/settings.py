@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     )
     retry_stock_adjustment: str | None = Field(None, description="The same for stock-adjustment alone.")
     retry_payment_capture: str | None = Field(None, description="The same for payment-capture alone.")
+    retry_coupon_issued: str | None = Field(None, description="The same for coupon-issued alone.")
     retry_order_confirmation: str | None = Field(None, description="The same for order-confirmation alone.")
     retry_tcc_outcomes: str | None = Field(None, description="The same for tcc-outcomes alone.")
     reset_state_on_recovery_failure: bool = Field(

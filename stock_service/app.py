@@ -7,6 +7,7 @@ from shared.program import OWN, Program, Surroundings
 from shared.tcc.service import host_participant, participant_routes
 from stock_service.api import product_routes
 from stock_service.audit import auditors
+from stock_service.drops.service import assemble
 from stock_service.participant import stock
 from stock_service.settings import StockSettings
 
@@ -14,14 +15,26 @@ from stock_service.settings import StockSettings
 def create_app(settings: StockSettings, surroundings: Surroundings = OWN) -> FastAPI:
     """Return the stock service; what its surroundings lack is made from the settings."""
     program = Program("stock", settings, surroundings)
-    host = host_participant(program, stock)
+    drops = assemble(
+        settings,
+        database=program.database,
+        clock=program.clock,
+        new_id=program.new_id,
+        outbox=program.outbox,
+        bell=program.bell,
+        registry=program.metrics.registry,
+    )
+    for name, loop in drops.loops.items():
+        program.run(name, loop)
+    host = host_participant(program, stock, listeners=[drops.listener], given_up=drops.given_up)
     return program.api(
         title="Handfast stock service",
         description="Products, and reservations of them: units are held (Try), sold (Confirm) or put back "
-        "(Cancel).",
+        "(Cancel). Drops: limited units, first come, first served.",
         routers=[
             *participant_routes(program, host, auditors(program.database, program.clock)),
             product_routes(program.database, program.clock, program.new_id),
+            drops.routes,
         ],
     )
 

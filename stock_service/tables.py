@@ -10,6 +10,7 @@ from shared.idempotency import IDEMPOTENCY
 from shared.messaging.letters import LETTER, REPLAY
 from shared.messaging.outbox import OutboxRow
 from shared.tcc.fence import RESERVATION
+from stock_service.drops.tables import DROP_CLAIM, DROP_OFFER
 
 
 class Product(SQLModel, table=True):
@@ -67,6 +68,8 @@ TABLES: Final[tuple[Table, ...]] = (
     PRODUCT,
     PURCHASE,
     ADJUSTMENT,
+    DROP_OFFER,
+    DROP_CLAIM,
     RESERVATION,
     table_of(OutboxRow),
     LETTER,

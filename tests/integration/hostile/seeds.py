@@ -34,7 +34,12 @@ def plant(programs: Programs) -> dict[str, Ids]:
     own: dict[str, Ids] = {
         "coordinator": {"transaction_id": [*transactions, *_transactions(programs)]},
         "order": {"order_id": orders, "reservation_id": _branches(programs, "order", "order-reservations")},
-        "stock": {"product_id": ["p", "q", "frozen"], "reservation_id": _stocks(programs)},
+        "stock": {
+            "product_id": ["p", "q", "frozen"],
+            "reservation_id": _stocks(programs),
+            "code": ["d", "sold-out", "closed"],
+            "customer_id": _claims(programs),
+        },
         "payment": {"customer_id": ["c", "guest"], "reservation_id": _payments(programs)},
     }
     own["payment"]["payment_id"] = own["payment"]["reservation_id"]
@@ -75,6 +80,18 @@ def _transactions(programs: Programs) -> list[str]:
 def _stocks(programs: Programs) -> list[str]:
     own = [_reserve(programs, "stock", "/stocks", {"productId": "r", "qty": 1}) for _ in range(4)]
     return [*own, *_branches(programs, "stock", "stocks")]
+
+
+def _claims(programs: Programs) -> list[str]:
+    """Make drops of every sort; return the customers who have claimed something."""
+    for code, terms in (("d", {"perCustomer": 100}), ("sold-out", {}), ("closed", {"closesAt": instant(-1)})):
+        made = programs.send("PUT", "stock", f"/drops/{code}", {"quantity": 100, **terms})
+        assert made.status == 201, made
+    for code, customer_id in (("d", "c"), ("sold-out", "c"), ("sold-out", "guest")):
+        claimed = programs.send("POST", "stock", f"/drops/{code}/claims", {"customerId": customer_id})
+        assert claimed.status == 202, claimed
+    assert programs.send("PUT", "stock", "/drops/sold-out", {"quantity": 2}).status == 200
+    return ["c", "guest"]
 
 
 def _payments(programs: Programs) -> list[str]:

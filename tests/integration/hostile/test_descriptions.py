@@ -139,11 +139,12 @@ def _undecidable(case: Case) -> list[CheckFunction] | None:
     """Return the checks that don't hold where more than a schema can tell decides about the request.
 
     Which cursor a list gave, which headers go together, what a key or an id was used for, whether a product
-    is known, the money there, and a transaction still open.
+    is known, the money there, a transaction still open, and whether a drop closes after it opens.
     """
     decides = (
         "cursor" in (case.query or {})
         or any(name.lower().startswith(CONDITIONAL) for name in case.headers or {})
+        or (case.method == "PUT" and "/drops/" in case.path)
         or (case.method == "POST" and not case.path.endswith(("/adjustments", "/replays", "/retries")))
     )
     return [positive_data_acceptance] if decides else None

@@ -1,0 +1,64 @@
+"""Drops, put together: what the stock service serves, consumes and keeps going for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry
+
+from shared.bell import Bell
+from shared.clock import Clock
+from shared.database.port import Database
+from shared.identity import NewId
+from shared.messaging.listener import Listener
+from shared.messaging.outbox import Outbox
+from shared.messaging.relay import GivenUp
+from shared.messaging.retry import Retry
+from shared.supervision import Loop
+from stock_service.drops.api import drop_routes
+from stock_service.drops.desk import Desk
+from stock_service.drops.gate import DatabaseGate
+from stock_service.drops.issuing import issuing_listener, return_unpublishable
+from stock_service.drops.journal import Journal
+from stock_service.drops.messages import TOPIC
+from stock_service.drops.republication import Republication
+from stock_service.settings import StockSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Drops:
+    """listener: consumes their topic; given_up: what follows from records that can't be published; loops: by
+    name, to be kept running."""
+
+    routes: APIRouter
+    listener: Listener
+    given_up: Mapping[str, GivenUp]
+    loops: Mapping[str, Loop]
+
+
+def assemble(
+    settings: StockSettings,
+    *,
+    database: Database,
+    clock: Clock,
+    new_id: NewId,
+    outbox: Outbox,
+    bell: Bell,
+    registry: CollectorRegistry,
+) -> Drops:
+    """Return the drops of the stock service."""
+    journal = Journal(
+        outbox,
+        clock,
+        source="stock",
+        republish_ms=round(settings.republish_seconds * 1000),
+        republish_max_ms=round(settings.republish_max_seconds * 1000),
+    )
+    gate = DatabaseGate(database, journal)
+    desk = Desk(gate, registry)
+    return Drops(
+        routes=drop_routes(database=database, clock=clock, new_id=new_id, gate=gate, desk=desk, bell=bell),
+        listener=issuing_listener(database, journal, Retry.parse(settings.retry_for(TOPIC)), bell.ring),
+        given_up={TOPIC: return_unpublishable(journal)},
+        loops={"drops": Republication(database, journal, settings.sweep_seconds).run},
+    )
