@@ -55,6 +55,10 @@ class Transient(HandfastError):
         self.retry_after = retry_after
 
 
+class Outdated(Transient):
+    """What was read before the transaction has changed since; nothing was changed."""
+
+
 class DatabaseUnavailable(Transient):
     """The database can't be reached or can't write just now; nothing was changed."""
 

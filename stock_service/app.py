@@ -8,7 +8,7 @@ from shared.tcc.service import host_participant, participant_routes
 from stock_service.api import product_routes
 from stock_service.audit import auditors
 from stock_service.drops.service import assemble
-from stock_service.participant import stock
+from stock_service.participant import BY_STRATEGY
 from stock_service.settings import StockSettings
 
 
@@ -26,7 +26,8 @@ def create_app(settings: StockSettings, surroundings: Surroundings = OWN) -> Fas
     )
     for name, loop in drops.loops.items():
         program.run(name, loop)
-    host = host_participant(program, stock, listeners=[drops.listener], given_up=drops.given_up)
+    participant = BY_STRATEGY[settings.stock_strategy]
+    host = host_participant(program, participant, listeners=[drops.listener], given_up=drops.given_up)
     return program.api(
         title="Handfast stock service",
         description="Products, and reservations of them: units are held (Try), sold (Confirm) or put back "

@@ -43,11 +43,15 @@ NOTHING = Level(on_hand=0, held=0, sold=0)
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What decides about a hold of one product. purchase_limit: units per customer, None for no limit."""
+    """What decides about a hold of one product.
+
+    purchase_limit: units per customer, None for no limit; version: rises with every change.
+    """
 
     level: Level
     purchase_limit: int | None
     frozen: bool
+    version: int
 
 
 def merge(lines: Iterable[Line]) -> tuple[Line, ...]:
@@ -97,6 +101,13 @@ def differences(level: Level, *, held: int, sold: int, adjusted: int) -> dict[st
 def unknown_product(product_id: str) -> Refused:
     """Say that a claim names a product that isn't there."""
     return Refused("unknown-product", f"There is no product {product_id}.", status=422, productId=product_id)
+
+
+def holdable(line: Line, shelf: Shelf | None) -> Shelf:
+    """Return the shelf that a line can be held of; raises `refusal` where it can't."""
+    if shelf is None or shelf.frozen or shelf.level.available < line.qty:
+        raise refusal(line, shelf)
+    return shelf
 
 
 def refusal(line: Line, shelf: Shelf | None) -> Refused:

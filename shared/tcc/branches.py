@@ -5,7 +5,7 @@ intent and leaves the call to `shared.tcc.intents`.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
 from sqlalchemy import Connection
@@ -92,6 +92,26 @@ class Branches(Generic[C]):
             raise unknown(command.branch_id)
         return self._act(connection, command, held, now)
 
+    def take_together(self, connection: Connection, commands: Sequence[Command[C]]) -> list[Step]:
+        """Do many Trys at once, all of them new: their fences first, then the rule, for all together.
+
+        Raises whatever tells that they have to be done one by one: a branch that is known already, a deadline
+        that has passed, a refusal. What was written then has to be undone.
+        """
+        rule = self._participant.on_tries
+        assert rule is not None, f"{self._participant.name} has no rule for many Trys"
+        now = self._clock.now()
+        held: list[Fence] = []
+        holds: list[tuple[C, Context]] = []
+        for command in commands:
+            claim, fresh = self._fresh(command, now)
+            self._check_deadline(fresh, now)
+            held.append(fresh)
+            holds.append((claim, context_of(fresh, now)))
+        fence.insert_all(connection, held)
+        rule(connection, holds)
+        return [Step(Answer(Verdict.APPLY, fresh)) for fresh in held]
+
     def request_confirm(self, connection: Connection, branch_id: str, traceparent: str | None) -> Answer:
         """Decide the Confirm of a standalone reservation and put its message into the outbox."""
         now = self._clock.now()
@@ -157,9 +177,7 @@ class Branches(Generic[C]):
         return self._participant.claim.model_validate_json(held.claim)
 
     def _try(self, connection: Connection, command: Command[C], now: Millis) -> Step:
-        assert command.claim is not None
-        assert command.expires_at is not None
-        fresh = self._fresh(command, command.claim, command.expires_at, now)
+        claim, fresh = self._fresh(command, now)
         if not fence.insert(connection, fresh):
             held = fence.read(connection, command.branch_id)
             assert held is not None
@@ -167,14 +185,14 @@ class Branches(Generic[C]):
                 raise Conflict("branch-id-reused", f"Branch {held.id} was tried with another body.")
             return self._act(connection, command, held, now)
         self._check_deadline(fresh, now)
-        context = context_of(fresh, now)
+        context = context_of(fresh, now)._replace(foreseen=command.foreseen)
         if command.transaction_id is None:
             # Nobody can repeat a standalone Try, so a refused one leaves no trace.
-            self._participant.on_try(connection, command.claim, context)
+            self._participant.on_try(connection, claim, context)
             return Step(Answer(Verdict.APPLY, fresh), to_do=fresh.intent is not None)
         try:
             with Savepoint(connection):
-                self._participant.on_try(connection, command.claim, context)
+                self._participant.on_try(connection, claim, context)
         except Refused as refusal:
             refused = fence.move(
                 connection,
@@ -193,12 +211,16 @@ class Branches(Generic[C]):
         if now > held.expires_at + self._skew_allowance_ms:
             raise Refused("reservation-expired", "The deadline of this Try has passed.", 410)
 
-    def _fresh(self, command: Command[C], claim: C, expires_at: Millis, now: Millis) -> Fence:
+    def _fresh(self, command: Command[C], now: Millis) -> tuple[C, Fence]:
+        """Return what a Try claims, and the fence with which it begins."""
+        claim, expires_at = command.claim, command.expires_at
+        assert claim is not None
+        assert expires_at is not None
         # The door's model may carry more than the claim; only the claim is kept, shown and compared.
         serializer = self._participant.claim.__pydantic_serializer__
         encoded = serializer.to_json(claim, by_alias=True, exclude_none=True).decode()
         outside = self._participant.effect is not None
-        return Fence(
+        fresh = Fence(
             id=command.branch_id,
             transaction_id=command.transaction_id,
             state=State.TRYING if outside else State.TRIED,
@@ -216,6 +238,7 @@ class Branches(Generic[C]):
             created_at=now,
             updated_at=now,
         )
+        return claim, fresh
 
     def _entomb(self, connection: Connection, command: Command[C], now: Millis) -> Step:
         """Remember a Cancel that came before its Try."""

@@ -3,8 +3,8 @@
 They are named tuples, which are made in half of a frozen dataclass's time.
 """
 
-from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import Connection
@@ -17,22 +17,28 @@ C = TypeVar("C", bound=BaseModel)
 
 
 class Context(NamedTuple):
-    """What a rule may want to know besides the claim. reason: the slug given with a Cancel."""
+    """What a rule may want to know besides the claim.
+
+    reason: the slug given with a Cancel; foreseen: what the participant's `foresee` read before the
+    transaction, None where it didn't.
+    """
 
     branch_id: str
     transaction_id: str | None
     now: Millis
     reason: str | None = None
+    foreseen: Any = None
 
 
 Rule = Callable[[Connection, C, Context], None]
+BatchRule = Callable[[Connection, Sequence[tuple[C, Context]]], None]
 
 
 class Command(NamedTuple, Generic[C]):
     """Something a door was asked to do to one branch.
 
     transaction_id: None for a standalone reservation; claim and expires_at: for Try; reason: for Cancel;
-    traceparent: what the messages that follow from it carry on.
+    traceparent: what the messages that follow from it carry on; foreseen: see Context.
     """
 
     phase: Phase
@@ -42,6 +48,7 @@ class Command(NamedTuple, Generic[C]):
     expires_at: Millis | None = None
     reason: str | None = None
     traceparent: str | None = None
+    foreseen: Any = None
 
 
 class Answer(NamedTuple):

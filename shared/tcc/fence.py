@@ -4,7 +4,7 @@ The row is the reservation itself: what was claimed, by which transaction, until
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Index, bindparam, literal_column, select, update
@@ -89,6 +89,7 @@ _PHASES: Final[Mapping[str | None, Phase | None]] = {None: None} | {phase.value:
 _BY_ID = select(RESERVATION).where(RESERVATION.c.id == bindparam("branch"))
 _READ = Prepared(_BY_ID)
 _LOCK = Prepared(_BY_ID.with_for_update())
+_INSERT = Prepared(RESERVATION.insert(), Fence._fields)
 _DUE = Prepared(
     select(RESERVATION)
     .where(RESERVATION.c.due_at <= bindparam("now"))
@@ -108,6 +109,11 @@ _IN_STATE_AFTER = Prepared(_ALL_AFTER.where(RESERVATION.c.state == bindparam("in
 def insert(connection: Connection, fence: Fence) -> bool:
     """Insert the fence row; return False where the branch is known already."""
     return insert_new(connection, RESERVATION, fence._asdict())
+
+
+def insert_all(connection: Connection, fences: Iterable[Fence]) -> None:
+    """Insert many rows at once; raises IntegrityError where one of the branches is known already."""
+    _INSERT.run_many(connection, (one._asdict() for one in fences))
 
 
 def read(connection: Connection, branch_id: str) -> Fence | None:

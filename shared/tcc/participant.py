@@ -8,8 +8,9 @@ transaction as the move of the fence, so that both are true or neither is.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection
 
 from shared.bell import Bell
@@ -21,13 +22,14 @@ from shared.messaging.outbox import Outbox
 from shared.tcc import fence
 from shared.tcc.alarms import Alarms
 from shared.tcc.branches import Branches, Step
-from shared.tcc.command import Answer, C, Command, Context, Rule
+from shared.tcc.command import Answer, BatchRule, C, Command, Context, Rule
 from shared.tcc.confirmations import Announcer
 from shared.tcc.effects import ExternalEffect
 from shared.tcc.fence import Fence
 from shared.tcc.intents import Intents
 from shared.tcc.protocol import Phase, State
 from shared.tcc.refusals import refusal_of
+from shared.tcc.tries import Foreseen, Gathered, Tries
 from shared.telemetry import current_traceparent
 
 __all__ = ["Answer", "Command", "Context", "Participant", "ParticipantHost", "Rule"]
@@ -42,6 +44,10 @@ class Participant(Generic[C]):
     on_try holds, on_confirm keeps, on_cancel lets go; key: the Kafka key of a reservation's Confirm, from
     branch id and claim; on_tombstone: what a Cancel does that came before its Try;
     effect: what happens outside the database, if anything does.
+
+    For what many want at once: foresee: what a Try reads before its transaction (its rule finds it in the
+    context, and raises Outdated where it is no longer so); on_tries: holds many claims together, or raises,
+    and then on_try holds each. A participant has one of the two at most, and neither with an effect.
     """
 
     name: str
@@ -54,6 +60,13 @@ class Participant(Generic[C]):
     key: Callable[[str, C], str]
     on_tombstone: Callable[[Connection, Context], None] | None = None
     effect: ExternalEffect[C] | None = None
+    foresee: Callable[[Connection, C], Any] | None = None
+    on_tries: BatchRule[C] | None = None
+
+    def __post_init__(self) -> None:
+        special = (self.foresee, self.on_tries, self.effect)
+        if sum(one is not None for one in special) > 1:
+            raise ValueError(f"{self.name}: of foresee, on_tries and effect a participant has one at most.")
 
 
 class ParticipantHost(Generic[C]):
@@ -61,7 +74,8 @@ class ParticipantHost(Generic[C]):
 
     skew_allowance_ms: how much later than its deadline a Try may arrive; effect_timeout: the bound on one
     call of an external effect, in seconds; republish_ms: how long the Confirm of a standalone reservation
-    may stay unapplied before it is published again.
+    may stay unapplied before it is published again; registry: where the Trys of a participant are counted
+    that looks before, or holds many together.
     """
 
     def __init__(
@@ -78,6 +92,7 @@ class ParticipantHost(Generic[C]):
         skew_allowance_ms: Millis = 30_000,
         republish_ms: Millis = 10_000,
         effect_timeout: float = 10.0,
+        registry: CollectorRegistry | None = None,
     ) -> None:
         self.participant = participant
         self.database = database
@@ -98,6 +113,7 @@ class ParticipantHost(Generic[C]):
         self._intents: Intents[C] | None = None
         if participant.effect is not None:
             self._intents = Intents(participant.effect, self.branches, database, clock, effect_timeout)
+        self._tries = self._way_in(registry)
 
     async def handle(self, command: Command[C]) -> Answer:
         """Do one command, durably.
@@ -108,7 +124,7 @@ class ParticipantHost(Generic[C]):
         """
         traced = _traced(command)
         try:
-            step = await self.database.write(lambda connection: self.branches.take(connection, traced))
+            step = await self._take(traced)
             return await self._complete(traced, step)
         except Exception as error:
             self._alarm(command, error)
@@ -171,6 +187,19 @@ class ParticipantHost(Generic[C]):
             return held if held is not None and held.state in states else None
 
         return await self._bell.wait(branch_id, look, seconds)
+
+    def _way_in(self, registry: CollectorRegistry | None) -> Tries[C] | None:
+        """Return how Trys come to the database; None: as any other command does."""
+        if self.participant.foresee is not None:
+            return Foreseen(self.participant.foresee, self.branches, self.database, registry)
+        if self.participant.on_tries is not None:
+            return Gathered(self.branches, self.database, self._take_all, registry)
+        return None
+
+    async def _take(self, command: Command[C]) -> Step:
+        if self._tries is not None and command.phase is Phase.TRY:
+            return await self._tries.take(command)
+        return await self.database.write(lambda connection: self.branches.take(connection, command))
 
     def _take_all(self, connection: Connection, commands: Sequence[Command[C]]) -> "list[Step | Exception]":
         steps: list[Step | Exception] = []

@@ -46,6 +46,7 @@ def host_participant(
         alarms=Alarms(program.metrics.registry),
         skew_allowance_ms=round(settings.skew_allowance_seconds * 1000),
         republish_ms=republish_ms,
+        registry=program.metrics.registry,
     )
     retry = Retry.parse(settings.retry_for(participant.topic))
     program.exchange(

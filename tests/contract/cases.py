@@ -23,7 +23,7 @@ from shared.messaging.outbox import OutboxRow
 from shared.tcc.effects import ExternalEffect
 from shared.tcc.fence import RESERVATION
 from shared.tcc.participant import Context, Participant
-from stock_service.participant import stock
+from stock_service.participant import BY_STRATEGY, Strategy
 from stock_service.tables import PRODUCT
 from stock_service.tables import TABLES as STOCK_TABLES
 from tests.contract.gateway import Gateway
@@ -152,9 +152,15 @@ class ToyCase:
 
 @dataclass
 class StockCase:
-    participant: Participant[Any] = stock
+    """Stock, held by one of the strategies."""
+
+    strategy: Strategy = "atomic"
+    participant: Participant[Any] = field(init=False)
     tables: Sequence[Table] = STOCK_TABLES
     standalone: bool = True
+
+    def __post_init__(self) -> None:
+        self.participant = BY_STRATEGY[self.strategy]
 
     def prepare(self, connection: Connection) -> None:
         row = {"product_id": "1", "name": "One", "on_hand": 100, "held": 0, "sold": 0, "purchase_limit": None}

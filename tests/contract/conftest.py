@@ -15,6 +15,9 @@ from tests.contract.world import World, world_of
 CASES: dict[str, Callable[[], Case]] = {
     "toy": ToyCase,
     "stock": StockCase,
+    "stock-optimistic": lambda: StockCase("optimistic"),
+    "stock-pessimistic": lambda: StockCase("pessimistic"),
+    "stock-queue": lambda: StockCase("queue"),
     "payment": PaymentCase,
     "order": OrderCase,
     "gateway": lambda: ToyCase(Gateway()),
@@ -22,7 +25,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "forgetful-gateway": lambda: ToyCase(Gateway(Fault.FORGETS, Fault.FORGETS)),
     "slow-gateway": lambda: ToyCase(Gateway(Fault.HANGS_BEFORE, Fault.HANGS_AFTER)),
 }
-STANDALONE = ("toy", "stock", "payment", "gateway")
+STANDALONE = ("toy", "payment", "gateway", *(name for name in CASES if name.startswith("stock")))
 STORES: dict[str, Callable[[Path], Database]] = {
     "sqlite": lambda path: SqliteDatabase(path / "contract.db"),
     "inline": lambda path: InlineDatabase(path / "contract.db"),

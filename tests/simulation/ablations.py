@@ -20,7 +20,8 @@ import order_service.domain
 import order_service.orders
 import payment_service.participant
 import shared.idempotency
-import stock_service.participant
+import stock_service.holding.atomic
+import stock_service.purchases
 from shared.database.prepared import Prepared
 from shared.messaging.consumer import Consumer
 from shared.tcc import protocol
@@ -168,7 +169,10 @@ ABLATIONS: Final = (
         "stock is held by a condition",
         "more is held than is there",
         respelled(
-            stock_service.participant, "_HOLD", r"on_hand - product\.held >=", "on_hand >= 0 * product.held +"
+            stock_service.holding.atomic,
+            "_HOLD",
+            r"on_hand - product\.held >=",
+            "on_hand >= 0 * product.held +",
         ),
     ),
     Ablation(
@@ -185,7 +189,7 @@ ABLATIONS: Final = (
         "the limit counts held units",
         "only what was sold counts",
         respelled(
-            stock_service.participant,
+            stock_service.purchases,
             "_COUNT_IN",
             r"purchase\.held \+ purchase\.sold \+ \? <=",
             "purchase.sold + ? <=",

@@ -59,9 +59,7 @@ def no_tombstone(self: Branches[Any], connection: Connection, command: Any, now:
 
 def hold_again(self: Branches[Any], connection: Connection, command: Any, held: Fence, now: int) -> Step:
     assert command.phase is Phase.TRY
-    moved = fence.move(
-        connection, held, state=Held.TRIED, claim=self._fresh(command, command.claim, now, now).claim
-    )
+    moved = fence.move(connection, held, state=Held.TRIED, claim=self._fresh(command, now)[1].claim)
     self._participant.on_try(connection, command.claim, context_of(moved, now))
     return Step(Answer(Verdict.APPLY, moved))
 

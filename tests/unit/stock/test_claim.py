@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from stock_service.claim import StockClaim, message_key
 from stock_service.domain import MAX_LINES, Line
-from stock_service.participant import StockClaim, message_key
 
 
 def claimed(**body: Any) -> StockClaim:

@@ -58,8 +58,8 @@ def test_an_adjustment_beyond_what_can_be_counted_is_refused() -> None:
     ("shelf", "slug", "status"),
     [
         (None, "unknown-product", 422),
-        (Shelf(Level(9, 0, 0), None, frozen=True), "product-frozen", 409),
-        (Shelf(Level(9, 7, 0), None, frozen=False), "insufficient-stock", 409),
+        (Shelf(Level(9, 0, 0), None, frozen=True, version=1), "product-frozen", 409),
+        (Shelf(Level(9, 7, 0), None, frozen=False, version=1), "insufficient-stock", 409),
     ],
 )
 def test_a_refused_line_says_why(shelf: Shelf | None, slug: str, status: int) -> None:
@@ -69,7 +69,7 @@ def test_a_refused_line_says_why(shelf: Shelf | None, slug: str, status: int) ->
 
 
 def test_a_refusal_for_lack_of_stock_says_what_is_available() -> None:
-    assert refusal(Line("p", 3), Shelf(Level(9, 7, 0), None, frozen=False)).extra["available"] == 2
+    assert refusal(Line("p", 3), Shelf(Level(9, 7, 0), None, frozen=False, version=1)).extra["available"] == 2
 
 
 def test_a_reached_limit_says_what_is_left_of_it() -> None:

@@ -15,8 +15,10 @@ from shared.database.inline import InlineDatabase
 from shared.errors import Refused, Transient
 from shared.tcc.participant import Context
 from stock_service import products
-from stock_service.participant import Item, StockClaim, hold, put_back, sell
+from stock_service.claim import Item, StockClaim
+from stock_service.participant import put_back, sell
 from stock_service.tables import ADJUSTMENT, PURCHASE, TABLES
+from tests.unit.stock.holds import HOLDS, Act
 
 PRODUCTS = st.sampled_from(["a", "b"])
 CUSTOMERS = st.sampled_from(["ada", "bob"])
@@ -87,8 +89,9 @@ class StockMachine(RuleBasedStateMachine):
         target=held,
         customer_id=CUSTOMERS,
         quantities=st.dictionaries(PRODUCTS, UNITS, min_size=1),
+        hold=st.sampled_from(list(HOLDS.values())),
     )
-    def hold(self, customer_id: str, quantities: dict[str, int]) -> StockClaim | None:
+    def hold(self, customer_id: str, quantities: dict[str, int], hold: Act) -> StockClaim | None:
         items = tuple(Item(product_id=product_id, qty=qty) for product_id, qty in quantities.items())
         claim = StockClaim(items=items, customer_id=customer_id)
         slug = self._expected(claim)
