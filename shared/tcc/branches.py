@@ -22,6 +22,7 @@ from shared.tcc.refusals import (
     check_expiry,
     check_owner,
     contradiction,
+    effect_missing,
     encode_refusal,
     gone,
     under_way,
@@ -274,7 +275,10 @@ class Branches(Generic[C]):
         return self._acts[VERDICTS[held.state, command.phase]](connection, command, held, now)
 
     def _apply(self, connection: Connection, command: Command[C], held: Fence, now: Millis) -> Step:
-        if self._participant.effect is not None:
+        # A branch ends as it began: one that was tried outside is settled outside, any other one here alone,
+        # whatever effect the participant has by now.
+        if held.outside:
+            self._require_effect(held)
             return self._intend(connection, command, held, now)
         if command.phase is Phase.CONFIRM:
             if held.state is State.TRIED and held.transaction_id is None:
@@ -311,17 +315,23 @@ class Branches(Generic[C]):
             raise under_way(held)
         if command.phase is Phase.TRY:
             self._check_deadline(held, now)
+        self._require_effect(held)
         # Whoever began it is gone: this command carries it on.
         moved = self.begin_effect(connection, held, now)
         return Step(Answer(Verdict.APPLY, moved), to_do=True, look_first=True)
 
     def _undo(self, connection: Connection, command: Command[C], held: Fence, now: Millis) -> Step:
+        self._require_effect(held)
         reason = held.reason or command.reason
         if held.leased(now):
             moved = fence.move(connection, held, undo=True, reason=reason, updated_at=now)
             return Step(Answer(Verdict.UNDO, moved))
         moved = self.begin_effect(connection, held, now, undo=True, reason=reason)
         return Step(Answer(Verdict.UNDO, moved), to_do=True, look_first=True)
+
+    def _require_effect(self, held: Fence) -> None:
+        if self._participant.effect is None:
+            raise effect_missing(held)
 
     def _conflict(self, _connection: Connection, command: Command[C], held: Fence, _now: Millis) -> Step:
         raise contradiction(held, command.phase)

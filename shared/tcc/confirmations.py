@@ -26,6 +26,7 @@ from shared.tcc import fence
 from shared.tcc.command import C, Command
 from shared.tcc.fence import Fence
 from shared.tcc.protocol import Phase
+from shared.tcc.refusals import Pending
 
 if TYPE_CHECKING:
     from shared.messaging.letters import DeadLetter
@@ -205,7 +206,8 @@ class _ConfirmationDoor:
                 places.append(place)
         answers = await self._host.handle_batch(commands) if commands else []
         for place, answer in zip(places, answers, strict=True):
-            if isinstance(answer, Exception):
+            # A pending one is as good as applied: it is written down here, and the record needed no more.
+            if isinstance(answer, Exception) and not isinstance(answer, Pending):
                 verdicts[place] = answer
         return verdicts
 

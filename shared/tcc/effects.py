@@ -21,7 +21,8 @@ class Intent(Generic[C_co]):
     """One effect that is to happen once.
 
     key: its idempotency key, `<branch id>:<phase>`; remembered: what the branch's effect answered before
-    (for Confirm and Cancel what Try returned), {} where nothing was ever heard.
+    (for Confirm and Cancel what Try returned), {} where nothing was ever heard; attempt: how often its
+    outcome stayed unknown before, for gateways that would repeat an error under its key.
     """
 
     phase: Phase
@@ -29,6 +30,7 @@ class Intent(Generic[C_co]):
     transaction_id: str | None
     claim: C_co
     remembered: Mapping[str, Any] = field(default_factory=dict)
+    attempt: int = 0
 
     @property
     def key(self) -> str:

@@ -78,6 +78,11 @@ class Fence(NamedTuple):
         values[10] = bool(row[10])
         return cls._make(values)
 
+    @property
+    def outside(self) -> bool:
+        """Say whether something was begun for this branch outside the database."""
+        return self.intent is not None or self.effect is not None
+
     def leased(self, now: Millis) -> bool:
         """Say whether somebody is carrying out this branch's external effect just now."""
         return self.intent is not None and not self.in_doubt and self.due_at is not None and self.due_at > now

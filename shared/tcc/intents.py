@@ -22,7 +22,7 @@ from shared.tcc.command import Answer, C
 from shared.tcc.effects import ExternalEffect, Intent
 from shared.tcc.fence import Fence
 from shared.tcc.protocol import Phase, State, Verdict
-from shared.tcc.refusals import encode_refusal
+from shared.tcc.refusals import encode_refusal, outcome_unknown
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class Intents(Generic[C]):
             transaction_id=held.transaction_id,
             claim=self._branches.claim_of(held),
             remembered={} if held.effect is None else pydantic_core.from_json(held.effect),
+            attempt=held.attempts,
         )
         try:
             async with asyncio.timeout(self._timeout):
@@ -96,10 +97,7 @@ class Intents(Generic[C]):
             return refusal
         except Exception as error:
             _log.warning("The outcome of %s is unknown: %s", intent.key, error, exc_info=error)
-            raise Transient(
-                f"The external effect of reservation {held.id} has an unknown outcome; it will be looked up.",
-                "effect-unknown",
-            ) from error
+            raise outcome_unknown(held) from error
 
     async def _settle(self, held: Fence, heard: _Heard, traceparent: str | None) -> Step:
         return await self._database.write(

@@ -28,7 +28,7 @@ from shared.tcc.effects import ExternalEffect
 from shared.tcc.fence import Fence
 from shared.tcc.intents import Intents
 from shared.tcc.protocol import Phase, State
-from shared.tcc.refusals import refusal_of
+from shared.tcc.refusals import effect_missing, refusal_of
 from shared.tcc.tries import Foreseen, Gathered, Tries
 from shared.telemetry import current_traceparent
 
@@ -165,8 +165,16 @@ class ParticipantHost(Generic[C]):
         )
 
     async def recover(self, branch_id: str) -> Answer | None:
-        """Carry on an external effect whose lease has run out; None where there is none (any more)."""
-        answer = None if self._intents is None else await self._intents.recover(branch_id)
+        """Carry on an external effect whose lease has run out; None where there is none (any more).
+
+        Raises Transient where its outcome stays unknown, or where this participant has no effect (any more).
+        """
+        if self._intents is None:
+            held = await self.find(branch_id)
+            if held is not None and held.intent is not None:
+                raise effect_missing(held)
+            return None
+        answer = await self._intents.recover(branch_id)
         if answer is not None:
             self._ring(answer.fence)
         return answer

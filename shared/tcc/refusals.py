@@ -5,7 +5,7 @@ import pydantic_core
 from shared.clock import Millis
 from shared.errors import Conflict, NotFound, Refused, Transient
 from shared.tcc.fence import Fence
-from shared.tcc.protocol import Phase
+from shared.tcc.protocol import Phase, State
 
 
 def unknown(branch_id: str) -> NotFound:
@@ -40,10 +40,33 @@ def check_owner(held: Fence, transaction_id: str | None) -> None:
     raise Conflict("branch-id-reused", f"Branch {held.id} belongs to another transaction.")
 
 
+class Pending(Transient):
+    """The Confirm is durably taken: the sweeper has its external effect carried out if nobody else does."""
+
+
 def under_way(held: Fence) -> Transient:
     """Return what is answered while a branch's external effect is under way."""
-    return Transient(
+    kind = Pending if held.state is State.CONFIRMING else Transient
+    return kind(
         f"Reservation {held.id} is {held.state.lower()}: ask again.", "effect-under-way", 425, retry_after=1
+    )
+
+
+def outcome_unknown(held: Fence) -> Transient:
+    """Return what is answered where a branch's external effect may have happened or not."""
+    kind = Pending if held.state is State.CONFIRMING else Transient
+    return kind(
+        f"The external effect of reservation {held.id} has an unknown outcome; it will be looked up.",
+        "effect-unknown",
+    )
+
+
+def effect_missing(held: Fence) -> Transient:
+    """Return what is answered about an external effect for which this program isn't set up (any more)."""
+    return Transient(
+        f"Reservation {held.id} is {held.state.lower()} with an external effect, and this service is set up "
+        "without one. Start it with the settings with which the reservation was made.",
+        "effect-missing",
     )
 
 

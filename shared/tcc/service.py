@@ -27,11 +27,13 @@ def host_participant(
     *,
     listeners: Sequence[Listener] = (),
     given_up: Mapping[str, GivenUp] | None = None,
+    effect_timeout: float = 10.0,
 ) -> ParticipantHost[C]:
     """Return the host of a participant; its consumer, relay and sweeper become loops of the program.
 
     listeners: of what else the program consumes; given_up: what follows from messages of its own that can
-    never be published (see Relay).
+    never be published (see Relay); effect_timeout: the bound on one exchange of its external effect, in
+    seconds.
     """
     settings = program.settings
     republish_ms = round(settings.republish_seconds * 1000)
@@ -46,6 +48,7 @@ def host_participant(
         alarms=Alarms(program.metrics.registry),
         skew_allowance_ms=round(settings.skew_allowance_seconds * 1000),
         republish_ms=republish_ms,
+        effect_timeout=effect_timeout,
         registry=program.metrics.registry,
     )
     retry = Retry.parse(settings.retry_for(participant.topic))

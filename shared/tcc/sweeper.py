@@ -100,13 +100,18 @@ class Sweeper(Generic[C]):
     async def _act(self, held: Fence) -> None:
         expired = held.expires_at is not None and held.expires_at <= self._host.clock.now()
         if held.intent is not None and not (held.intent is Phase.TRY and expired and not held.undo):
-            await self._host.recover(held.id)
+            await self._recover(held)
         elif held.state in (State.TRIED, State.TRYING):
             await self._expire(held)
         elif held.state is State.CONFIRMING and held.transaction_id is None:
             await self._publish_again(held)
         else:
             await self._forget(held)
+
+    async def _recover(self, held: Fence) -> None:
+        answer = await self._host.recover(held.id)
+        if answer is not None and answer.state is State.CONFIRMED:
+            await self._settle_letters(held)
 
     async def _expire(self, held: Fence) -> None:
         if held.transaction_id is None:
@@ -140,7 +145,10 @@ class Sweeper(Generic[C]):
             phase=Phase.CONFIRM, branch_id=held.id, transaction_id=held.transaction_id
         )
         await self._host.handle(command)
-        # A dead letter of this Confirm has nothing left to do.
+        await self._settle_letters(held)
+
+    async def _settle_letters(self, held: Fence) -> None:
+        """A dead letter of a Confirm that was applied after all has nothing left to do."""
         topic, now = self._host.participant.topic, self._host.clock.now()
         await self._host.database.write(lambda connection: letters.settle(connection, topic, (held.id,), now))
 

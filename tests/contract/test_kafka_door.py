@@ -58,15 +58,16 @@ async def outcomes(world: World) -> list[tuple[str, str, str]]:
 
 
 async def certain(world: World, records: Sequence[Record]) -> None:
-    """Deliver until every record is applied, as the consumer's rounds do."""
+    """Deliver until every record is taken, as the consumer's rounds do, and sweep until it is applied."""
     left = list(records)
     for _ in range(20):
         verdicts = await listener(world).handle(left)
         left = [each for each, verdict in zip(left, verdicts, strict=True) if verdict is not None]
-        if not left:
+        if not left and not await world.host.page(State.CONFIRMING, "", 1):
             return
         assert all(isinstance(verdict, Transient) for verdict in verdicts if verdict is not None), verdicts
         world.clock.advance(20_000)
+        await world.sweeper.sweep()
     raise AssertionError(f"never applied: {verdicts}")
 
 
