@@ -6,9 +6,9 @@ rules, writes, and records what it did.
 
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, select, update
+from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, delete, select, update
 
-from payment_service.domain import Funds, rebalanced, refund_amount
+from payment_service.domain import Funds, RefundState, rebalanced, refund_amount
 from payment_service.tables import ACCOUNT, CAPTURE, DEPOSIT, REFUND
 from shared.clock import Millis
 from shared.database.port import insert_new
@@ -42,18 +42,23 @@ class RefundRow(NamedTuple):
     amount: int
     reason: str
     created_at: Millis
+    state: str = RefundState.DONE.value
+    attempts: int = 0
+    due_at: Millis | None = None
 
 
 def put(
-    connection: Connection, customer_id: str, balance: int, *, deposit_id: str, now: Millis
+    connection: Connection, customer_id: str, balance: int | None, *, deposit_id: str, now: Millis
 ) -> tuple[AccountRow, bool]:
-    """Set an account's balance, opening it if need be; return it and whether it was opened.
+    """Set an account's balance (None: leave it), opening it if need be; return it and whether it was opened.
 
     Raises what domain.rebalanced raises.
     """
     empty = AccountRow(customer_id, 0, 0, 0, 0, 0, now, now)
     opened = insert_new(connection, ACCOUNT, empty._asdict())
     account = _locked(connection, customer_id)
+    if balance is None:
+        return account, opened
     rebalanced(account.funds, balance)
     delta = balance - account.balance
     if opened or delta:
@@ -82,8 +87,12 @@ def refund(
     *,
     refund_id: str,
     now: Millis,
+    due_at: Millis | None = None,
 ) -> RefundRow:
     """Give back an amount of a captured payment (None: all that is left of it), and record it.
+
+    due_at: for money that goes back through a gateway, when that is taken up again unless it was settled; the
+    refund is PENDING then, and its amount is spoken for.
 
     Raises NotFound for an unknown payment, Refused `payment-not-captured`, or what domain.refund_amount
     raises.
@@ -96,8 +105,40 @@ def refund(
     paid_back = connection.execute(_PAY_BACK, {"c": row.customer_id, "a": given, "now": now}).rowcount
     assert paid_back == 1, f"the account {row.customer_id} of payment {payment_id} is gone"
     refunded = RefundRow(refund_id, payment_id, row.customer_id, given, reason, now)
+    if due_at is not None:
+        refunded = refunded._replace(state=RefundState.PENDING.value, due_at=due_at)
+        _pass_on(connection, refunded)
     connection.execute(_RECORD_REFUND, refunded._asdict())
     return refunded
+
+
+def due_refunds(connection: Connection, now: Millis, most: int) -> list[RefundRow]:
+    """Return PENDING refunds that are to be taken up by now, the longest due first."""
+    return [RefundRow(*row) for row in connection.execute(_DUE, {"now": now, "most": most})]
+
+
+def take_up_refund(connection: Connection, refund: RefundRow, due_at: Millis) -> RefundRow | None:
+    """Begin another attempt of a PENDING refund; None where somebody else has, or has settled it."""
+    attempt = {"r": refund.id, "known": refund.attempts, "at": due_at}
+    if connection.execute(_TAKE_UP, attempt).rowcount == 0:
+        return None
+    return refund._replace(attempts=refund.attempts + 1, due_at=due_at)
+
+
+def settle_refund(connection: Connection, refund: RefundRow, state: RefundState, now: Millis) -> RefundRow:
+    """Make a PENDING refund DONE or FAILED, once; FAILED undoes what it had booked. Return how it stands."""
+    if connection.execute(_SETTLE, {"r": refund.id, "to": state.value}).rowcount and state is _FAILED:
+        connection.execute(_REFUND_CAPTURE, {"p": refund.payment_id, "a": -refund.amount})
+        connection.execute(_TAKE_BACK, {"c": refund.customer_id, "a": refund.amount, "now": now})
+        connection.execute(_FORGET_DEPOSIT, {"d": refund.id})
+    return read_refund(connection, refund.id)
+
+
+def _pass_on(connection: Connection, refund: RefundRow) -> None:
+    """Take refunded money out of the account at once, because it goes on to the customer's card."""
+    connection.execute(_PASS_ON, {"c": refund.customer_id, "a": refund.amount})
+    row = {"id": refund.id, "customer_id": refund.customer_id, "delta": -refund.amount}
+    connection.execute(_RECORD_DEPOSIT, row | {"created_at": refund.created_at})
 
 
 def read_refund(connection: Connection, refund_id: str) -> RefundRow:
@@ -162,7 +203,24 @@ _PAY_BACK: Final = (
     .where(_OF_CUSTOMER)
     .values(balance=ACCOUNT.c.balance + _A, refunded=ACCOUNT.c.refunded + _A, **_CHANGED)
 )
+_FAILED: Final = RefundState.FAILED
 _RECORD_REFUND: Final = REFUND.insert()
+_PASS_ON: Final = update(ACCOUNT).where(_OF_CUSTOMER).values(balance=ACCOUNT.c.balance - _A)
+_TAKE_BACK: Final = update(ACCOUNT).where(_OF_CUSTOMER).values(refunded=ACCOUNT.c.refunded - _A, **_CHANGED)
+_FORGET_DEPOSIT: Final = delete(DEPOSIT).where(DEPOSIT.c.id == bindparam("d"))
+_STILL_PENDING: Final = (REFUND.c.id == bindparam("r")) & (REFUND.c.state == RefundState.PENDING.value)
+_DUE: Final = (
+    select(REFUND)
+    .where(REFUND.c.due_at <= bindparam("now"))
+    .order_by(REFUND.c.due_at)
+    .limit(bindparam("most"))
+)
+_TAKE_UP: Final = (
+    update(REFUND)
+    .where(_STILL_PENDING, REFUND.c.attempts == bindparam("known"))
+    .values(attempts=REFUND.c.attempts + 1, due_at=bindparam("at"))
+)
+_SETTLE: Final = update(REFUND).where(_STILL_PENDING).values(state=bindparam("to"), due_at=None)
 _REFUND: Final = select(REFUND).where(REFUND.c.id == bindparam("r"))
 _REFUNDS: Final = (
     select(REFUND)

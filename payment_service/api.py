@@ -3,29 +3,34 @@
 Reservations (`/api/v1/payments`) are the kit's: `shared.tcc.routes`.
 """
 
+from typing import Annotated, Self
+
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from payment_service import accounts
+from payment_service import accounts, cards
 from payment_service.accounts import AccountRow, RefundRow
+from payment_service.cards import CardRow
+from payment_service.domain import RefundState
+from payment_service.refunds import Refunds
 from shared.clock import Clock, iso
 from shared.database.port import Database
 from shared.http.answers import json_answer
 from shared.http.lean import LeanRoute
-from shared.http.model import Body, Money, PositiveMoney, Text, View
+from shared.http.model import Body, Maybe, Money, PositiveMoney, Text, View
 from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
 from shared.http.parameters import IDEMPOTENCY_KEY, with_headers
 from shared.http.problems import declared
-from shared.idempotency import create_once, intent_of
+from shared.idempotency import intent_of
 from shared.identity import Id, NewId
 
 
-def account_routes(database: Database, clock: Clock, new_id: NewId) -> APIRouter:
+def account_routes(database: Database, clock: Clock, new_id: NewId, refunder: Refunds) -> APIRouter:
     """Return the routes under /api/v1/accounts, and those of refunds under /api/v1/payments."""
-    endpoints = _Accounts(database, clock, new_id)
+    endpoints = _Accounts(database, clock, new_id, refunder)
     one, refunds = "/api/v1/accounts/{customer_id}", "/api/v1/payments/{payment_id}/refunds"
     lean = APIRouter(route_class=LeanRoute)
     lean.add_api_route(
@@ -43,7 +48,11 @@ def account_routes(database: Database, clock: Clock, new_id: NewId) -> APIRouter
         methods=["POST"],
         status_code=201,
         response_model=RefundView,
-        responses=declared(404, 409) | {200: {"model": RefundView, "description": "Refunded before"}},
+        responses=declared(404, 409)
+        | {
+            200: {"model": RefundView, "description": "Refunded before"},
+            202: {"model": RefundView, "description": "On its way through the gateway, not certain yet"},
+        },
         openapi_extra=with_headers(IDEMPOTENCY_KEY),
         tags=["payments"],
     )
@@ -66,14 +75,41 @@ def account_routes(database: Database, clock: Clock, new_id: NewId) -> APIRouter
     return lean
 
 
-class NewBalance(Body):
-    """What an account is to hold from now on. A difference is recorded as a deposit or a withdrawal."""
+GatewayId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,255}$")]
 
-    balance: Money
+
+class NewCard(Body):
+    """A card as the payment gateway knows it, which alone keeps its number."""
+
+    payment_method: GatewayId = Field(description="The gateway's id of the card, such as pm_...")
+    customer: Maybe[GatewayId] = Field(
+        None, description="The gateway's id of its owner (cus_...), where the card is attached to one."
+    )
+
+
+class AccountChange(Body):
+    """What an account is to hold, or pay with, from now on; what is left out stays. Not both left out.
+
+    A difference of balances is recorded as a deposit or a withdrawal.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    balance: Money = Field(0, description="Left out: it stays (an account that is opened has none).")
+    card: NewCard | None = Field(None, description="The card to pay with where cards are set up.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("give balance, card or both")
+        return self
 
 
 class AccountView(View):
-    """An account, in minor units. available: the balance without what is held."""
+    """An account, in minor units. available: the balance without what is held.
+
+    Money that a gateway holds for payments by card counts as balance and as held until it is captured.
+    """
 
     customer_id: Id
     balance: int
@@ -81,6 +117,7 @@ class AccountView(View):
     available: int
     captured: int
     refunded: int
+    card: Maybe[NewCard] = Field(None, description="The card with which payments are made, if any.")
 
 
 class NewRefund(Body):
@@ -99,48 +136,57 @@ class RefundView(View):
     amount: int
     reason: str
     created_at: str
+    state: RefundState = Field(description="PENDING while the gateway has it, FAILED where it declined.")
 
 
 class _Accounts:
-    def __init__(self, database: Database, clock: Clock, new_id: NewId) -> None:
+    def __init__(self, database: Database, clock: Clock, new_id: NewId, refunder: Refunds) -> None:
         self._database = database
+        self._refunder = refunder
         self._clock = clock
         self._new_id = new_id
 
-    async def put(self, customer_id: Id, body: NewBalance) -> Response:
-        """Open an account, or set its balance."""
+    async def put(self, customer_id: Id, body: AccountChange) -> Response:
+        """Open an account, set its balance, or say with which card it pays."""
         deposit_id, now = self._new_id(), self._clock.now()
-        account, opened = await self._database.write(
-            lambda connection: accounts.put(
-                connection, customer_id, body.balance, deposit_id=deposit_id, now=now
-            )
-        )
-        return json_answer(_account(account), 201 if opened else 200)
+        balance = body.balance if "balance" in body.model_fields_set else None
+
+        def change(connection: Connection) -> tuple[AccountView, bool]:
+            account, opened = accounts.put(connection, customer_id, balance, deposit_id=deposit_id, now=now)
+            if body.card is not None:
+                card = CardRow(customer_id, body.card.payment_method, body.card.customer, now)
+                cards.register(connection, card)
+            return _views(connection, [account])[0], opened
+
+        view, opened = await self._database.write(change)
+        return json_answer(view, 201 if opened else 200)
 
     async def get(self, customer_id: Id) -> Response:
         """Read an account."""
-        row = await self._database.read(lambda connection: accounts.read(connection, customer_id))
-        return json_answer(_account(row))
+        (view,) = await self._database.read(
+            lambda connection: _views(connection, [accounts.read(connection, customer_id)])
+        )
+        return json_answer(view)
 
     async def list_all(self, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
         """List accounts by customer."""
         (after,) = decode_cursor(cursor, str) or ("",)
-        rows = await self._database.read(lambda connection: accounts.page(connection, after, limit + 1))
-        next_cursor = encode_cursor(rows[limit - 1].customer_id) if len(rows) > limit else None
-        return json_answer(page_of([_account(row) for row in rows[:limit]], next_cursor))
+        views = await self._database.read(
+            lambda connection: _views(connection, accounts.page(connection, after, limit + 1))
+        )
+        next_cursor = encode_cursor(views[limit - 1].customer_id) if len(views) > limit else None
+        return json_answer(page_of(views[:limit], next_cursor))
 
     async def refund(self, request: Request, payment_id: Id, body: NewRefund) -> Response:
-        """Give back captured money, all that is left or a part; never more than was captured."""
-        refund_id, now = self._new_id(), self._clock.now()
+        """Give back captured money, all that is left or a part; never more than was captured.
 
-        def create(connection: Connection) -> tuple[str, RefundRow]:
-            row = accounts.refund(
-                connection, payment_id, body.amount, body.reason, refund_id=refund_id, now=now
-            )
-            return row.id, row
-
+        Money of a payment by card goes back through the gateway: 202 while its answer isn't certain. The same
+        Idempotency-Key asks again.
+        """
         intent = intent_of(request, f"refunds:{payment_id}", body)
-        result = await create_once(self._database, self._clock, intent, create, accounts.read_refund)
+        result = await self._refunder.create(intent, payment_id, body.amount, body.reason, self._new_id())
+        if result.value.state == RefundState.PENDING:
+            return json_answer(_refund(result.value), 202, {"retry-after": "1"})
         return json_answer(_refund(result.value), 200 if result.repeated else 201)
 
     async def list_refunds(
@@ -155,7 +201,12 @@ class _Accounts:
         return json_answer(page_of([_refund(row) for row in rows[:limit]], next_cursor))
 
 
-def _account(row: AccountRow) -> AccountView:
+def _views(connection: Connection, rows: list[AccountRow]) -> list[AccountView]:
+    known = cards.cards_of(connection, [row.customer_id for row in rows])
+    return [_account(row, known.get(row.customer_id)) for row in rows]
+
+
+def _account(row: AccountRow, card: CardRow | None) -> AccountView:
     return AccountView(
         customer_id=row.customer_id,
         balance=row.balance,
@@ -163,6 +214,7 @@ def _account(row: AccountRow) -> AccountView:
         available=row.funds.available,
         captured=row.captured,
         refunded=row.refunded,
+        card=None if card is None else NewCard(payment_method=card.method, customer=card.holder),
     )
 
 
@@ -174,4 +226,5 @@ def _refund(row: RefundRow) -> RefundView:
         amount=row.amount,
         reason=row.reason,
         created_at=iso(row.created_at),
+        state=RefundState(row.state),
     )

@@ -6,6 +6,7 @@ that `balance + captured - refunded` is always the sum of the deposits: no money
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from shared.errors import Refused
 
@@ -14,6 +15,14 @@ MAX_MONEY = 2**53 - 1
 
 GUEST = "guest"
 """The customer of whoever names none."""
+
+
+class RefundState(StrEnum):
+    """How far a refund got."""
+
+    PENDING = "PENDING"  # on its way through the gateway -> DONE, FAILED
+    DONE = "DONE"  # with its customer
+    FAILED = "FAILED"  # the gateway declined it: nothing is given back
 
 
 @dataclass(frozen=True, slots=True)

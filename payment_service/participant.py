@@ -1,19 +1,23 @@
 """Payment as a participant: a claim of money, and the rules that authorise, capture and void it.
 
-Every rule is one conditional update, so that what is checked and what is changed are one step.
+Every rule is one conditional update, so that what is checked and what is changed are one step. Where the
+money itself is elsewhere (`PaymentGateway`), the same participant has that gateway's effect beside its rules.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, select, update
 
+from payment_service.accounts import RefundRow
 from payment_service.domain import GUEST, MAX_MONEY, Funds, declined
 from payment_service.tables import ACCOUNT, CAPTURE
 from shared.database.prepared import Prepared
 from shared.http.model import Body, Maybe, Money
 from shared.identity import Id
-from shared.tcc.participant import Context, Participant
+from shared.tcc.effects import ExternalEffect
+from shared.tcc.participant import Context, Participant, Rule
 
 
 class PaymentClaim(Body):
@@ -22,6 +26,38 @@ class PaymentClaim(Body):
     customer_id: Id = GUEST
     order_id: Maybe[Id] = None
     payment_amt: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentGateway:
+    """The port to whoever holds the money of payments.
+
+    authorise, capture, void: what that does in this service's own books, in the commit of the fence's move;
+    effect: what it does elsewhere, between two commits (None: nothing, the books are the money); give_back:
+    sends a refund to where its payment came from, once for each refund's id; raises Refused where that is
+    declined, and anything else where it may have happened.
+    """
+
+    authorise: Rule[PaymentClaim]
+    capture: Rule[PaymentClaim]
+    void: Rule[PaymentClaim]
+    effect: ExternalEffect[PaymentClaim] | None = None
+    give_back: Callable[[RefundRow], Awaitable[None]] | None = None
+
+
+def payment_through(gateway: PaymentGateway) -> Participant[PaymentClaim]:
+    """Return the participant whose money is at that gateway."""
+    return Participant(
+        name="payment",
+        collection="payments",
+        topic="payment-capture",
+        claim=PaymentClaim,
+        on_try=gateway.authorise,
+        on_confirm=gateway.capture,
+        on_cancel=gateway.void,
+        key=message_key,
+        effect=gateway.effect,
+    )
 
 
 def authorise(connection: Connection, claim: PaymentClaim, context: Context) -> None:
@@ -96,13 +132,7 @@ _VOID: Final = Prepared(
 )
 _KEEP: Final = Prepared(CAPTURE.insert())
 
-payment: Final = Participant(
-    name="payment",
-    collection="payments",
-    topic="payment-capture",
-    claim=PaymentClaim,
-    on_try=authorise,
-    on_confirm=capture,
-    on_cancel=void,
-    key=message_key,
-)
+LEDGER: Final = PaymentGateway(authorise=authorise, capture=capture, void=void)
+"""The embedded default: the money is what the accounts here say."""
+
+payment: Final = payment_through(LEDGER)

@@ -58,10 +58,13 @@ class Capture(SQLModel, table=True):
 
 
 class Refund(SQLModel, table=True):
-    """Money given back."""
+    """Money given back. due_at: when a PENDING one is taken up again; NULL where nothing is left to do."""
 
     __tablename__ = "refund"
-    __table_args__ = (Index("refund_by_payment", "payment_id", "id"),)
+    __table_args__ = (
+        Index("refund_by_payment", "payment_id", "id"),
+        Index("refund_by_due", "due_at"),
+    )
 
     id: str = Field(primary_key=True, max_length=64)
     payment_id: str = Field(max_length=64)
@@ -69,18 +72,53 @@ class Refund(SQLModel, table=True):
     amount: int = Field(sa_type=BigInteger)
     reason: str = Field(max_length=200)
     created_at: int = Field(sa_type=BigInteger)
+    state: str = Field(default="DONE", max_length=10, sa_column_kwargs={"server_default": "DONE"})
+    attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    due_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Card(SQLModel, table=True):
+    """How a customer pays at the gateway. method and holder: the gateway's ids of the card and its owner."""
+
+    __tablename__ = "card"
+
+    customer_id: str = Field(primary_key=True, max_length=64)
+    method: str = Field(max_length=255)
+    holder: str | None = Field(default=None, max_length=255)
+    updated_at: int = Field(sa_type=BigInteger)
+
+
+class CardPayment(SQLModel, table=True):
+    """A payment by card, and the name under which the gateway knows it.
+
+    method and holder: the card as it was when the payment began; intent_id: what the gateway made of it,
+    None until that is known; barred: cancelled before it was known, so that it never will be.
+    """
+
+    __tablename__ = "card_payment"
+
+    payment_id: str = Field(primary_key=True, max_length=64)
+    method: str = Field(max_length=255)
+    holder: str | None = Field(default=None, max_length=255)
+    intent_id: str | None = Field(default=None, max_length=255)
+    barred: bool = False
+    created_at: int = Field(sa_type=BigInteger)
 
 
 ACCOUNT: Final = table_of(Account)
 DEPOSIT: Final = table_of(Deposit)
 CAPTURE: Final = table_of(Capture)
 REFUND: Final = table_of(Refund)
+CARD: Final = table_of(Card)
+CARD_PAYMENT: Final = table_of(CardPayment)
 
 TABLES: Final[tuple[Table, ...]] = (
     ACCOUNT,
     DEPOSIT,
     CAPTURE,
     REFUND,
+    CARD,
+    CARD_PAYMENT,
     RESERVATION,
     table_of(OutboxRow),
     LETTER,

@@ -4,18 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Table, select, update
+from pydantic import SecretStr
+from sqlalchemy import Connection, Table, func, select, update
 from sqlmodel import Field, SQLModel
 
 from order_service.domain import Status
 from order_service.participant import order
 from order_service.tables import ORDERS
 from order_service.tables import TABLES as ORDER_TABLES
-from payment_service.participant import payment
-from payment_service.tables import ACCOUNT
+from payment_service import accounts, cards
+from payment_service.cards import CardRow
+from payment_service.participant import payment, payment_through
+from payment_service.stripe import StripeApi
+from payment_service.stripe_gateway import stripe_gateway
+from payment_service.tables import ACCOUNT, DEPOSIT
 from payment_service.tables import TABLES as PAYMENT_TABLES
-from shared.database.port import table_of
+from shared.database.port import Database, table_of
 from shared.errors import Refused
+from shared.http.caller import Caller
 from shared.http.model import Body, Quantity
 from shared.identity import Id
 from shared.messaging.letters import LETTER, REPLAY
@@ -26,6 +32,7 @@ from shared.tcc.participant import Context, Participant
 from stock_service.participant import BY_STRATEGY, Strategy
 from stock_service.tables import PRODUCT
 from stock_service.tables import TABLES as STOCK_TABLES
+from tests.cards.stand_in import KEY, StripeStandIn
 from tests.contract.gateway import Gateway
 
 
@@ -37,11 +44,16 @@ class Ledger(NamedTuple):
 
 
 class Case(Protocol):
-    """One participant under the suite. standalone: whether it knows reservations without a transaction."""
+    """One participant under the suite.
+
+    standalone: whether it knows reservations without a transaction; effect_timeout: the bound on one exchange
+    of its external effect, in seconds.
+    """
 
     participant: Participant[Any]
     tables: Sequence[Table]
     standalone: bool
+    effect_timeout: float
 
     def prepare(self, connection: Connection) -> None:
         """Put down whatever the claims need to be there."""
@@ -125,6 +137,7 @@ class ToyCase:
     participant: Participant[Any] = field(init=False)
     tables: Sequence[Table] = (TOY, *KIT_TABLES)
     standalone: bool = True
+    effect_timeout: float = 0.02
 
     def __post_init__(self) -> None:
         self.participant = toy(self.gateway)
@@ -158,6 +171,7 @@ class StockCase:
     participant: Participant[Any] = field(init=False)
     tables: Sequence[Table] = STOCK_TABLES
     standalone: bool = True
+    effect_timeout: float = 0.02
 
     def __post_init__(self) -> None:
         self.participant = BY_STRATEGY[self.strategy]
@@ -187,6 +201,7 @@ class PaymentCase:
     participant: Participant[Any] = payment
     tables: Sequence[Table] = PAYMENT_TABLES
     standalone: bool = True
+    effect_timeout: float = 0.02
 
     def prepare(self, connection: Connection) -> None:
         row = {"customer_id": "guest", "balance": 100, "held": 0, "captured": 0, "refunded": 0}
@@ -209,12 +224,52 @@ class PaymentCase:
 
 
 @dataclass
+class CardCase:
+    """Payment again, where the money is at Stripe: what the books say is what the stand-in has."""
+
+    stripe: StripeStandIn
+    database: Database
+    caller: Caller
+    participant: Participant[Any] = field(init=False)
+    tables: Sequence[Table] = PAYMENT_TABLES
+    standalone: bool = True
+    effect_timeout: float = 2.0
+
+    def __post_init__(self) -> None:
+        api = StripeApi(self.caller, self.stripe.url, SecretStr(KEY), self.effect_timeout)
+        self.participant = payment_through(stripe_gateway(api, self.database, "eur"))
+
+    def prepare(self, connection: Connection) -> None:
+        self.stripe.forget()
+        accounts.put(connection, "guest", None, deposit_id="none", now=0)
+        cards.register(connection, CardRow("guest", self.stripe.card(), None, 0))
+
+    def claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"paymentAmt": 1}
+
+    def other_claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"paymentAmt": 2}
+
+    def refused_claim(self, _transaction_id: str) -> Mapping[str, Any]:
+        return {"paymentAmt": 1, "customerId": "without-a-card"}
+
+    def ledger(self, connection: Connection) -> Ledger:
+        row = connection.execute(select(ACCOUNT)).one()
+        outside = self.stripe.money()
+        assert (row.held, row.captured) == outside[:2], f"inside {row.held, row.captured}, outside {outside}"
+        paid_in = connection.execute(select(func.coalesce(func.sum(DEPOSIT.c.delta), 0))).scalar_one()
+        assert (row.balance, row.balance + row.captured) == (row.held, paid_in)
+        return Ledger(row.held, row.captured)
+
+
+@dataclass
 class OrderCase:
     """Orders change when they are confirmed or cancelled only, and belong to a transaction each."""
 
     participant: Participant[Any] = order
     tables: Sequence[Table] = ORDER_TABLES
     standalone: bool = False
+    effect_timeout: float = 0.02
 
     def prepare(self, connection: Connection) -> None:
         for transaction_id in ("tx-1", "tx-2"):

@@ -31,7 +31,6 @@ from shared.telemetry import Metrics
 from tests.contract.cases import Case, Ledger
 
 SKEW_ALLOWANCE_MS = 30_000
-EFFECT_TIMEOUT = 0.02
 PAST_EVERY_LEASE_MS = 5_000
 
 
@@ -251,5 +250,5 @@ def _host(
         source="contract",
         alarms=alarms,
         skew_allowance_ms=SKEW_ALLOWANCE_MS,
-        effect_timeout=EFFECT_TIMEOUT,
+        effect_timeout=case.effect_timeout,
     )

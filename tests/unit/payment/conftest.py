@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry
 from sqlmodel import SQLModel
 
 from payment_service.api import account_routes
+from payment_service.participant import LEDGER
+from payment_service.refunds import Refunds
 from payment_service.settings import PaymentSettings
 from payment_service.tables import TABLES
 from shared.clock import SystemClock
@@ -34,7 +36,11 @@ async def client(database: InlineDatabase) -> AsyncIterator[httpx.AsyncClient]:
     api = create_api(
         title="payment",
         description="",
-        routers=[account_routes(database, clock, ulids(clock, random.Random(1)))],
+        routers=[
+            account_routes(
+                database, clock, ulids(clock, random.Random(1)), Refunds(database, clock, LEDGER, 1)
+            )
+        ],
         settings=PaymentSettings(),
         health=Health(),
         metrics=Metrics(CollectorRegistry()),

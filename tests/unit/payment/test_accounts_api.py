@@ -121,6 +121,7 @@ async def test_a_refund_adds_to_balance_and_refunded(client: httpx.AsyncClient) 
         "amount": 10,
         "reason": "broken",
         "createdAt": "",
+        "state": "DONE",
     }
     assert await account(client) == {
         "customerId": "ada",
