@@ -9,9 +9,9 @@ the captures that were kept of them differ.
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Select, case, literal, or_, select, update
+from sqlalchemy import Connection, Select, case, literal, literal_column, or_, select, update
 
-from payment_service.domain import Funds, differences
+from payment_service.domain import Funds, RefundState, differences
 from payment_service.tables import ACCOUNT, CAPTURE, DEPOSIT, REFUND
 from shared.clock import Clock, Millis
 from shared.database.documents import text_of, whole_of
@@ -146,6 +146,7 @@ def _paid() -> Select[Any]:
     ).where(or_(is_holding(), is_confirmed()))
 
 
+_GIVEN_BACK: Final = REFUND.c.state != literal_column(f"'{RefundState.FAILED.value}'")
 _KNOWN: Final = literal(1).label("known")
 _ACCOUNT_SUMS: Final = Sums(
     ("customer_id",),
@@ -161,7 +162,7 @@ _ACCOUNT_SUMS: Final = Sums(
         ),
         _paid(),
         select(CAPTURE.c.customer_id, CAPTURE.c.amount.label("captured_sum")),
-        select(REFUND.c.customer_id, REFUND.c.amount.label("refunded_sum")),
+        select(REFUND.c.customer_id, REFUND.c.amount.label("refunded_sum")).where(_GIVEN_BACK),
         select(DEPOSIT.c.customer_id, DEPOSIT.c.delta.label("deposited")),
     ],
     lambda of: or_(
@@ -178,7 +179,7 @@ _CAPTURE_SUMS: Final = Sums(
     CaptureSums._fields[1:],
     [
         select(CAPTURE.c.payment_id, _KNOWN, CAPTURE.c.amount, CAPTURE.c.refunded),
-        select(REFUND.c.payment_id, REFUND.c.amount.label("refunded_sum")),
+        select(REFUND.c.payment_id, REFUND.c.amount.label("refunded_sum")).where(_GIVEN_BACK),
     ],
     lambda of: or_(of["known"] == 0, of["refunded"] != of["refunded_sum"]),
 )

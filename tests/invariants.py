@@ -29,6 +29,8 @@ FINAL: Final = frozenset({"CONFIRMED", "CANCELLED"})
 KEEPING: Final = frozenset({"CONFIRMING", "CONFIRMED"})
 LETTING_GO: Final = frozenset({"CANCELLING", "CANCELLED", "REFUSED"})
 HOLDING: Final = frozenset({"TRIED", "CONFIRMING"})
+BOOKED: Final = HOLDING | {"TRYING", "CANCELLING"}
+"""Before an external effect is certain, or undone, the books hold what it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def one_effect_for_each_order(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 
 def stock_adds_up(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """onHand + sold is what was adjusted; held and sold are what reservations say; nothing is negative."""
-    held, sold = _units(snapshot, HOLDING), _units(snapshot, frozenset({"CONFIRMED"}))
+    held, sold = _units(snapshot, BOOKED), _units(snapshot, frozenset({"CONFIRMED"}))
     for one in snapshot.products:
         yield from _levels(
             f"product {one.product_id}",
@@ -180,7 +182,7 @@ def stock_adds_up(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 
 def money_is_conserved(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """balance + captured - refunded is what was paid in; held and captured are what the reservations say."""
-    held, captured = _money(snapshot, HOLDING), _money(snapshot, frozenset({"CONFIRMED"}))
+    held, captured = _money(snapshot, BOOKED), _money(snapshot, frozenset({"CONFIRMED"}))
     for one in snapshot.accounts:
         yield from _levels(
             f"account {one.customer_id}",
