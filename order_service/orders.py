@@ -3,7 +3,7 @@
     add          writes a new order down, or finds the one that has its id
     move         one compare-and-set along an edge of the domain's table; whoever comes late changes nothing
     refuse       the same for a refusal, which also keeps what the customer was told
-    find, find_by_transaction, page, due    reads
+    find, status_by_transaction, page, due  reads
     postpone     the sweeper's own bookkeeping
 
 All are plain functions over a Connection and run inside `Database.write` or `Database.read`.
@@ -67,10 +67,6 @@ def add(connection: Connection, order: Order) -> Order | None:
 
 def find(connection: Connection, order_id: str) -> Order | None:
     return _order(_BY_ID.row(connection, {"id": order_id}))
-
-
-def find_by_transaction(connection: Connection, transaction_id: str) -> Order | None:
-    return _order(_BY_TRANSACTION.row(connection, {"id": transaction_id}))
 
 
 def status_by_transaction(connection: Connection, transaction_id: str) -> tuple[str, Status] | None:
@@ -200,7 +196,6 @@ def _is_one_of(statuses: Iterable[Status]) -> Any:
 
 
 _BY_ID = Prepared(select(ORDERS).where(ORDERS.c.order_id == bindparam("id")))
-_BY_TRANSACTION = Prepared(select(ORDERS).where(ORDERS.c.transaction_id == bindparam("id")))
 _STATUS = Prepared(
     select(ORDERS.c.order_id, ORDERS.c.status).where(ORDERS.c.transaction_id == bindparam("id"))
 )

@@ -57,9 +57,8 @@ async def test_a_taken_id_writes_nothing_and_returns_who_has_it(world: World) ->
 
     second = replace(row(2), order_id="o-1", payment_amt=7)
     assert await world.database.write(lambda connection: orders.add(connection, second)) == row(1)
-    assert (
-        await world.database.read(lambda connection: orders.find_by_transaction(connection, "t-0002")) is None
-    )
+    found = await world.database.read(lambda connection: orders.status_by_transaction(connection, "t-0002"))
+    assert found is None
 
 
 @pytest.mark.parametrize("target", [status for status in Status if status is not Status.PENDING])
