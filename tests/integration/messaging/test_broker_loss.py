@@ -25,7 +25,7 @@ async def test_relay_and_consumer_survive_a_broker_that_comes_back_empty(
         await w.until(lambda: relay.health() and consumer.health() and w.keeper.health())
         assert await w.waiting_rows() == 30
         embedded_broker.start()
-        await w.until(lambda: {b"during-%d" % number for number in range(30)} <= set(w.applied), 40)
+        await w.until(lambda: {b"during-%d" % number for number in range(30)} <= set(w.applied))
         await w.until(lambda: not (relay.health() or consumer.health() or w.keeper.health()))
         await w.until(lambda: nothing_waits(w))
         await add(w, [b"after-%d" % number for number in range(30)])
@@ -65,7 +65,7 @@ async def test_every_call_ends_in_time_while_the_broker_is_away(
         (task,) = w.tasks
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert asyncio.get_running_loop().time() - started < 12
+        assert asyncio.get_running_loop().time() - started < 30
 
 
 async def test_a_member_that_joins_before_its_topic_exists_waits_for_it(
@@ -81,7 +81,7 @@ async def test_a_member_that_joins_before_its_topic_exists_waits_for_it(
         w.start(w.keeper.run())
         await w.until_topics()
         await w.publish(w.message(b"a"))
-        await w.until(lambda: w.applied == [b"a"], 40)
+        await w.until(lambda: w.applied == [b"a"])
 
 
 async def add(w: World, values: list[bytes]) -> None:

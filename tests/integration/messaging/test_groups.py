@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shared.messaging.broker import Message, Record, Unpublishable
 from shared.messaging.consumer import Verdict
-from tests.integration.messaging.world import PARTITIONS, world
+from tests.integration.messaging.world import PARTITIONS, PATIENCE, world
 
 
 async def test_two_members_share_the_work_and_one_takes_over_when_the_other_dies(
@@ -15,15 +15,15 @@ async def test_two_members_share_the_work_and_one_takes_over_when_the_other_dies
     async with world(kafka_bootstrap, tmp_path) as w:
         w.consume()
         w.consume()
-        await w.until(lambda: sum(len(one.assigned()) for one in w.subscriptions) == PARTITIONS, 40)
-        await w.until(lambda: all(one.assigned() for one in w.subscriptions), 40)
+        await w.until(lambda: sum(len(one.assigned()) for one in w.subscriptions) == PARTITIONS)
+        await w.until(lambda: all(one.assigned() for one in w.subscriptions))
         await w.publish(*(w.message(b"a%d" % n, partition=n % PARTITIONS) for n in range(60)))
         await w.until(lambda: len(set(w.applied)) == 60)
         first = w.tasks[0]
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         await w.publish(*(w.message(b"b%d" % n, partition=n % PARTITIONS) for n in range(60)))
-        await w.until(lambda: len(set(w.applied)) == 120, 60)
+        await w.until(lambda: len(set(w.applied)) == 120)
         assert len(w.applied) < 130, "hardly anything was delivered twice"
 
 
@@ -38,13 +38,13 @@ async def test_the_offset_is_committed_only_after_the_effect(kafka_bootstrap: st
 
         await w.publish(w.message(b"once"))
         w.consume(handle=hang)
-        await asyncio.wait_for(handled.wait(), 20)
+        await asyncio.wait_for(handled.wait(), PATIENCE)
         assert (await w.committed())[0] is None
         w.tasks[0].cancel()
         await asyncio.gather(w.tasks[0], return_exceptions=True)
         assert (await w.committed())[0] is None
         w.consume()
-        await w.until(lambda: w.applied == [b"once"], 40)
+        await w.until(lambda: w.applied == [b"once"])
 
         async def committed() -> bool:
             return (await w.committed())[0] == 1

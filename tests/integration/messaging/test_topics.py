@@ -8,7 +8,7 @@ from shared.errors import Unreachable
 from shared.messaging.broker import Message, Record, Subscription, TopicPartition
 from shared.messaging.topics import TopicKeeper
 from tests.integration.conftest import EmbeddedBroker
-from tests.integration.messaging.world import PARTITIONS, World, world
+from tests.integration.messaging.world import PARTITIONS, PATIENCE, World, world
 
 FETCHES = 30
 """Enough, at a tenth of a second each, to join where nothing is waited for."""
@@ -41,7 +41,7 @@ async def test_a_consumer_whose_broker_comes_back_empty_leaves_the_topics_to_be_
             before = subscription.assigned()
             embedded_broker.kill()
             embedded_broker.start()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while subscription.assigned() == before:
                     await _fetch(subscription)
             assert await w.keeper.ensure() == {w.topic, f"dlt-{w.topic}"}
@@ -53,7 +53,7 @@ async def test_a_consumer_whose_broker_comes_back_empty_leaves_the_topics_to_be_
 async def _until_consumed(w: World, subscription: Subscription, topic: str) -> None:
     """Publish a record and wait until it arrives at a member that has all of the topic, and no more."""
     await w.publish(Message(topic, b"key", b"value"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not await _fetch(subscription):
             pass
     assert subscription.assigned() == {TopicPartition(topic, number) for number in range(PARTITIONS)}

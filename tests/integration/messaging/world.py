@@ -27,6 +27,8 @@ from shared.messaging.settlement import Settlement
 from shared.messaging.topics import TopicKeeper
 
 PARTITIONS = 3
+PATIENCE = 120.0
+"""How long, in seconds, a test waits for what must come, also where other work leaves it hardly any time."""
 
 
 class World:
@@ -123,10 +125,10 @@ class World:
     ) -> Message:
         return Message(self.topic, key, value, headers, partition)
 
-    async def read_topic(self, topic: str, count: int, seconds: float = 15) -> list[Any]:
+    async def read_topic(self, topic: str, count: int) -> list[Any]:
         """Return at least `count` records of a topic as any Kafka client sees them."""
         reader = aiokafka.AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE):
             await reader.start()
             try:
                 reader.assign([aiokafka.TopicPartition(topic, number) for number in range(PARTITIONS)])
@@ -160,9 +162,9 @@ class World:
     async def waiting_rows(self) -> int:
         return len(await self.database.read(lambda c: c.exec_driver_sql("SELECT id FROM outbox").fetchall()))
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
+    async def until(self, condition: Callable[[], Any]) -> Any:
         """Wait for something to become true; condition may be a coroutine function."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 result = condition()
                 if asyncio.iscoroutine(result):
