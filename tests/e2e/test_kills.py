@@ -30,7 +30,7 @@ from tests.customers import Customers
 from tests.e2e.conftest import StartStack
 from tests.e2e.lines import is_ready, line_to
 from tests.e2e.settled import until_settled
-from tests.e2e.waiting import eventually
+from tests.e2e.waiting import eventually, freeze
 from tests.invariants import Finding, Promise, broken, unfinished, unkept
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ async def _accept_without_confirming(stack: OwnStack) -> dict[str, int]:
     """Have orders accepted while the broker stands still, so that no Confirm travels; return the deposits."""
     async with _customers(stack) as customers:
         deposits = await deposits_of(customers.read)
-        os.kill(stack.pid("broker"), signal.SIGSTOP)
+        await asyncio.to_thread(freeze, stack.pid("broker"))
         for wish in EARLY:
             answer = await customers.ask("POST", "order", "/orders", wish)
             assert (answer.status, answer.body["status"]) == (201, "CONFIRMING"), answer

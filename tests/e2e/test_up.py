@@ -18,7 +18,7 @@ from cli.programs import taken
 from cli.stack import OwnStack, free_port_offset, start_stack
 from shared.settings import BROKER_PORT, PORTS
 from tests.e2e.conftest import FAST, Rest, StartStack, handfast
-from tests.e2e.waiting import eventually
+from tests.e2e.waiting import eventually, freeze
 
 RestOf = Callable[[OwnStack], Rest]
 
@@ -195,7 +195,7 @@ async def test_a_configured_broker_is_used_instead_of_an_embedded_one(
 def test_whoever_waits_is_answered_when_the_stack_stops(start: StartStack, rest_of: RestOf) -> None:
     stack = start()
     rest = rest_of(stack)
-    os.kill(stack.pid("coordinator"), signal.SIGSTOP)
+    freeze(stack.pid("coordinator"))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(rest.order, "waiting")
         eventually(lambda: rest.get("order/orders?status=PENDING")["items"], "the order waits")

@@ -1,8 +1,11 @@
 """Waiting for what comes true in other processes, which ring no bell."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,3 +29,14 @@ async def until(look: Callable[[], Awaitable[bool] | bool], what: str, seconds: 
             return
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         await asyncio.sleep(0.05)
+
+
+def freeze(pid: int) -> None:
+    """SIGSTOP a process and wait until it stands still: its threads run on until one of them sees it."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: _states(pid) == {"T"}, f"{pid} stands still")
+
+
+def _states(pid: int) -> set[str]:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return {(thread / "stat").read_text().rpartition(") ")[2][0] for thread in threads}
