@@ -70,7 +70,7 @@ class KafkaPublisher:
                 async with asyncio.timeout(self._publish_seconds):
                     await self._publish(messages, results)
             except (Unreachable, *BROKER_ERRORS) as error:
-                lost = Unreachable(f"The broker is out of reach: {type(error).__name__}: {error}")
+                lost = Unreachable(f"The broker is out of reach: {error!r}")
                 self._stale = True
             await self._give_up_if_stale()
         return [results.get(index, lost) for index in range(len(messages))]
