@@ -20,7 +20,7 @@ from shared.http.answers import json_answer, no_content, problem_answer
 from shared.http.caller import Caller
 from shared.http.lean import LeanRoute
 from shared.http.model import Body, Maybe, View
-from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
+from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_from
 from shared.http.parameters import PREFER, TCC_REASON, with_headers
 from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
@@ -230,8 +230,7 @@ def listing_routes(coordinator: Coordinator, registry: Registry, caller: Caller)
         place = decode_cursor(cursor, str)
         after = None if place is None else place[0]
         found = await coordinator.page(state=state, attention=attention, after=after, most=limit + 1)
-        more = encode_cursor(found[limit - 1].transaction_id) if len(found) > limit else None
-        return json_answer(page_of([view_of(one) for one in found[:limit]], more))
+        return json_answer(page_from(found, limit, lambda one: one.transaction_id, view_of))
 
     @router.get("/participants", response_model=ParticipantsView)
     async def list_participants() -> Response:

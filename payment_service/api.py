@@ -21,7 +21,16 @@ from shared.database.port import Database
 from shared.http.answers import json_answer
 from shared.http.lean import LeanRoute
 from shared.http.model import Body, Maybe, Money, PositiveMoney, Text, View
-from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
+from shared.http.paging import (
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    Page,
+    decode_cursor,
+    encode_cursor,
+    page_from,
+    page_of,
+)
 from shared.http.parameters import IDEMPOTENCY_KEY, with_headers
 from shared.http.problems import declared
 from shared.idempotency import intent_of
@@ -197,8 +206,7 @@ class _Accounts:
         rows = await self._database.read(
             lambda connection: accounts.refunds(connection, payment_id, after, limit + 1)
         )
-        next_cursor = encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
-        return json_answer(page_of([_refund(row) for row in rows[:limit]], next_cursor))
+        return json_answer(page_from(rows, limit, lambda row: row.id, _refund))
 
 
 def _views(connection: Connection, rows: list[AccountRow]) -> list[AccountView]:

@@ -16,7 +16,7 @@ from shared.database.port import Database
 from shared.http.answers import json_answer
 from shared.http.lean import LeanRoute
 from shared.http.model import Body, Delta, Quantity, Stock, Text, View
-from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
+from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_from
 from shared.http.parameters import IDEMPOTENCY_KEY, header, with_headers
 from shared.http.problems import declared
 from shared.idempotency import create_once, intent_of
@@ -131,8 +131,7 @@ class _Products:
         """List products by id."""
         (after,) = decode_cursor(cursor, str) or ("",)
         rows = await self._database.read(lambda connection: products.page(connection, after, limit + 1))
-        next_cursor = encode_cursor(rows[limit - 1].product_id) if len(rows) > limit else None
-        return json_answer(page_of([_product(row) for row in rows[:limit]], next_cursor))
+        return json_answer(page_from(rows, limit, lambda row: row.product_id, _product))
 
     async def adjust(self, request: Request, product_id: Id, body: NewAdjustment) -> Response:
         """Correct what is on hand, for the record: units were found, lost, delivered or counted anew."""
@@ -156,8 +155,7 @@ class _Products:
         rows = await self._database.read(
             lambda connection: products.adjustments(connection, product_id, after, limit + 1)
         )
-        next_cursor = encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
-        return json_answer(page_of([_adjustment(row) for row in rows[:limit]], next_cursor))
+        return json_answer(page_from(rows, limit, lambda row: row.id, _adjustment))
 
 
 def _answer(row: ProductRow, status: int = 200) -> Response:

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import pydantic_core
@@ -57,6 +57,17 @@ def decode_cursor(cursor: str | None, *kinds: type[str] | type[int]) -> tuple[An
 def page_of(items: Sequence[T], next_cursor: str | None) -> dict[str, Any]:
     """Return a page as it is written, from items that are written as they are."""
     return {"items": items, "nextCursor": next_cursor}
+
+
+def page_from(
+    found: Sequence[T], limit: int, place: Callable[[T], str], shown: Callable[[T], Any]
+) -> dict[str, Any]:
+    """Return the page of what was read: at most `limit` items, and one more where the list goes on.
+
+    place: an item's sort key; shown: the item as it is written.
+    """
+    more = encode_cursor(place(found[limit - 1])) if len(found) > limit else None
+    return page_of([shown(item) for item in found[:limit]], more)
 
 
 def _bad_cursor() -> Refused:

@@ -14,7 +14,7 @@ from shared.database.port import Database
 from shared.http.answers import json_answer
 from shared.http.lean import LeanRoute
 from shared.http.model import Body, Instant, Maybe, View
-from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
+from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_from
 from shared.http.parameters import IDEMPOTENCY_KEY, PREFER, with_headers
 from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
@@ -166,8 +166,7 @@ class _Drops:
         """List drops by code."""
         (after,) = decode_cursor(cursor, str) or ("",)
         rows = await self._database.read(lambda connection: offers.page(connection, after, limit + 1))
-        next_cursor = encode_cursor(rows[limit - 1].code) if len(rows) > limit else None
-        return json_answer(page_of([_drop(row) for row in rows[:limit]], next_cursor))
+        return json_answer(page_from(rows, limit, lambda row: row.code, _drop))
 
 
 class _Claims:
@@ -225,8 +224,7 @@ class _Claims:
             )
 
         rows = await self._database.read(work)
-        next_cursor = encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
-        return json_answer(page_of([_claim(row) for row in rows[:limit]], next_cursor))
+        return json_answer(page_from(rows, limit, lambda row: row.id, _claim))
 
     async def reissue(self, code: Id, body: ReissueRequest) -> Response:
         """Have returned claims issued after all, as far as units are left. Each is decided alone.

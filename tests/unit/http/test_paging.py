@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Refused
-from shared.http.paging import decode_cursor, encode_cursor
+from shared.http.paging import decode_cursor, encode_cursor, page_from
 
 NAMES = st.text('abc\x00\n "\\/-_\u00e9\U0001f600', max_size=64)
 PLACES = st.tuples(st.integers(-(2**63) + 1, 2**63 - 1), NAMES)
@@ -32,3 +32,18 @@ def test_another_lists_cursor_is_refused() -> None:
     for place in (("a", 1), (1,), (1, "a", "b"), (True, "a"), (2**63, "a")):
         with pytest.raises(Refused):
             decode_cursor(encode_cursor(*place), int, str)
+
+
+@given(st.sets(NAMES), st.integers(1, 5))
+def test_page_after_page_shows_every_item_once(names: set[str], limit: int) -> None:
+    items, seen, cursor = sorted(names), [], None
+    while True:
+        (after,) = decode_cursor(cursor, str) or (None,)
+        found = [name for name in items if after is None or name > after][: limit + 1]
+        page = page_from(found, limit, lambda name: name, str.upper)
+        assert len(page["items"]) <= limit
+        seen += page["items"]
+        cursor = page["nextCursor"]
+        if cursor is None:
+            break
+    assert seen == [name.upper() for name in items]
