@@ -40,14 +40,12 @@ def load_settings(port_offset: int | None = None, data_dir: Path | None = None) 
         raise Usage(f"settings that can't be used: {wrong}") from error
 
 
-def levels(in_flight: str) -> list[int]:
-    """Return the levels that `--in-flight 1,32,128` names; raise Usage where it names none."""
+def levels(text: str, option: str = "--in-flight") -> list[int]:
+    """Return the numbers of an option like `--in-flight 1,32,128`; raise Usage where there are none."""
     try:
-        found = [int(part) for part in in_flight.split(",")]
+        found = [int(part) for part in text.split(",")]
     except ValueError:
         found = []
     if not found or min(found) < 1 or len(set(found)) != len(found):
-        raise Usage(
-            f"--in-flight {in_flight!r}: write different numbers with commas between them, like 1,32,128"
-        )
+        raise Usage(f"{option} {text!r}: write different numbers with commas between them, like 1,32,128")
     return found

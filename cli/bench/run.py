@@ -57,7 +57,7 @@ class Generator:
 @contextmanager
 def generator() -> Iterator[Generator]:
     """Have a load generator for the time of a block."""
-    with _python("cli.bench.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with python("cli.bench.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Generator(process)
 
 
@@ -138,7 +138,7 @@ def raw(load: Generator) -> Iterator[Raw]:
     """Have the raw baseline for the time of a block."""
     with ExitStack() as processes:
         ports = _free_ports(3)
-        started = [processes.enter_context(_python("cli.bench.raw", str(port))) for port in ports]
+        started = [processes.enter_context(python("cli.bench.raw", str(port))) for port in ports]
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         _wait_until_they_answer(urls)
         yield Raw(started, urls, load)
@@ -181,7 +181,7 @@ def compare(levels: Iterable[int], orders: int, rounds: int, say: Say) -> tuple[
 
 
 @contextmanager
-def _python(module: str, *arguments: str, **pipes: Any) -> Iterator["subprocess.Popen[str]"]:
+def python(module: str, *arguments: str, **pipes: Any) -> Iterator["subprocess.Popen[str]"]:
     """Run a module of ours as a process for the time of a block."""
     process = subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", module, *arguments],

@@ -11,12 +11,14 @@ import typer
 from cli.bench.figures import COLUMNS, Figures, row
 from cli.bench.memory import curve
 from cli.bench.run import compare, write_report
+from cli.commands.bench_contention import contention
 from cli.console import Console
 from cli.machine import describe
 from cli.options import levels
 from cli.outcome import CommandError, Usage
 
 bench = typer.Typer()
+bench.command()(contention)
 
 
 @bench.callback(invoke_without_command=True)

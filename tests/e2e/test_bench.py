@@ -34,3 +34,25 @@ def test_the_memory_mode_reports_a_curve(tmp_path: Path) -> None:
     steps = json.loads(report.read_text())["memory"]
     assert [step["orders"] for step in steps] == list(range(2, 41, 2))
     assert all(step["residentMib"]["coordinator"] > 10 for step in steps)
+
+
+def test_the_ways_of_holding_stock_are_compared_and_none_sells_one_unit_too_many(tmp_path: Path) -> None:
+    report, plot = tmp_path / "contention.json", tmp_path / "contention.png"
+    ended = handfast(
+        *("bench", "contention", "--in-flight", "1,8", "--products", "1,5", "--seconds", "0.05"),
+        *("--rounds", "1", "--old-pause", "0.01", "--json", str(report), "--plot", str(plot)),
+        seconds=120,
+    )
+    assert ended.code == 0, ended.out + ended.err
+    assert "not one unit too many was held" in ended.out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    cells = json.loads(report.read_text())["cells"]
+    assert {(cell["products"], cell["inFlight"]) for cell in cells} == {(1, 1), (1, 8), (5, 1), (5, 8)}
+    for cell in cells:
+        assert cell["ordersPerSecond"] > 0
+        assert cell["p99Ms"] >= cell["p50Ms"] > 0
+        assert (cell["timesOld"] is None) == (cell["system"] == "lock-and-batch")
+    assert {cell["system"] for cell in cells} == {
+        *("lock-and-batch", "atomic", "optimistic", "pessimistic", "queue")
+    }
+    assert all(cell["retries"] == 0 for cell in cells if cell["system"] != "optimistic")

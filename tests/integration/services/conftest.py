@@ -20,6 +20,7 @@ from shared.messaging.memory import MemoryBroker
 from shared.migrations import upgrade
 from shared.program import Surroundings
 from shared.settings import database_path
+from stock_service.participant import Strategy
 from stock_service.settings import StockSettings
 
 PATIENCE = 10.0
@@ -89,8 +90,10 @@ class Machine:
         return Surroundings(clock=self.clock, broker=self.broker, caller=self.caller)
 
     @contextlib.asynccontextmanager
-    async def stock(self) -> AsyncIterator[Service]:
-        settings = StockSettings(data_dir=self.disk, sweep_seconds=0.02, retry=self.retry)
+    async def stock(self, strategy: Strategy = "atomic") -> AsyncIterator[Service]:
+        settings = StockSettings(
+            data_dir=self.disk, sweep_seconds=0.02, retry=self.retry, stock_strategy=strategy
+        )
         upgrade(database_path(settings, "stock"), "stock")
         api = stock_service.app.create_app(settings, self.surroundings)
         async with self._running(api) as service:

@@ -11,6 +11,7 @@ from tests.unit.cli.conftest import Run
         "up",
         "demo",
         "bench",
+        "bench contention",
         "conformance",
         "db upgrade",
         "tx list",
@@ -36,7 +37,16 @@ def test_every_reading_command_offers_json(run: Run, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["nonsense", "orders", "up --nonsense", "bench --in-flight 1,x", "tx show"]
+    "arguments",
+    [
+        "nonsense",
+        "orders",
+        "up --nonsense",
+        "bench --in-flight 1,x",
+        "bench --orders 3 contention",
+        "bench contention --products 0",
+        "tx show",
+    ],
 )
 def test_misuse_ends_with_2(run: Run, arguments: str) -> None:
     assert run(*arguments.split()).code == 2
