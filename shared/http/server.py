@@ -55,12 +55,12 @@ def run_program(program: str, settings: Settings, create: Callable[[], FastAPI])
     """Run a program (a key of `PORTS`) on its port until it is told to stop; exit 1 where it can't start."""
     configure_logging(settings, program)
     app = create()
-    _settle_garbage()
+    settle_garbage()
     if not asyncio.run(serve(app, settings.host, settings.port(program))):
         sys.exit(1)
 
 
-def _settle_garbage() -> None:
+def settle_garbage() -> None:
     """Keep the collector from walking, again and again, over what start-up made and nobody will drop.
 
     Measured on a whole order: 5 to 8 % less CPU.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from shared.database.sqlite import SqliteDatabase
+from shared.http.server import settle_garbage
 from stock_service.participant import Strategy
 from tests.contention.contenders import OLD, STRATEGIES, LockAndBatch, Ours
 from tests.contention.locks import Lock, distributed_lock
@@ -32,6 +33,7 @@ async def compare(plan: argparse.Namespace) -> None:
     ):
         tell(say=f"the old design takes {what}; the databases are in {name}")
         for products in plan.products:
+            settle_garbage()
             async with contextlib.AsyncExitStack() as stack:
                 shops = {
                     system: await stack.enter_async_context(shop(system, products, Path(name), lock, plan))
