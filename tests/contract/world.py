@@ -128,7 +128,7 @@ class World:
 
     async def until(self, look: Callable[[], Awaitable[Any]]) -> None:
         """Wait until a look finds something."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await look():  # noqa: ASYNC110 - what is looked at lies in a database, which has no event
                 await asyncio.sleep(0.001)
 

@@ -116,7 +116,7 @@ def test_what_is_killed_is_back_and_works(sturdy: OwnStack, rest_of: RestOf, nam
     killed = sturdy.pid(name)
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: sturdy.processes().get(name, {"pid": killed})["pid"] != killed, f"{name} is back")
-    eventually(lambda: all(rest.ready(program) for program in PORTS), "all are ready", 60)
+    eventually(lambda: all(rest.ready(program) for program in PORTS), "all are ready")
     assert rest.order(f"after-{name}").json()["status"] == "CONFIRMED"
     assert any(line.startswith(f"{name} was ended by SIGKILL") for line in sturdy.output)
 
@@ -126,7 +126,7 @@ def test_settings_reach_the_programs_also_after_a_restart(sturdy: OwnStack, rest
     killed = sturdy.pid("stock")
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: sturdy.processes().get("stock", {"pid": killed})["pid"] != killed, "stock is back")
-    eventually(lambda: rest.ready("stock"), "stock is ready", 60)
+    eventually(lambda: rest.ready("stock"), "stock is ready")
     assert rest.send("PUT", "stock/products/large", {"name": "x" * 2_000}).status_code == 413
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, seconds: float = 30.0) -> T:
+def eventually(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
     """Look again and again until what is seen is true; return it. Fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
@@ -20,7 +20,7 @@ def eventually(look: Callable[[], T], what: str, seconds: float = 30.0) -> T:
     return seen
 
 
-async def until(look: Callable[[], Awaitable[bool] | bool], what: str, seconds: float = 30.0) -> None:
+async def until(look: Callable[[], Awaitable[bool] | bool], what: str, seconds: float = 60.0) -> None:
     """Do the same without holding up the event loop."""
     deadline = time.monotonic() + seconds
     while True:

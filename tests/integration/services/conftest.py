@@ -23,7 +23,7 @@ from shared.settings import database_path
 from stock_service.participant import Strategy
 from stock_service.settings import StockSettings
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds within which whatever a test waits for must have happened."""
 
 

@@ -16,7 +16,7 @@ from shared.settings import PORTS
 from stock_service.app import create_app
 from stock_service.settings import StockSettings
 from tests.integration.conftest import free_port
-from tests.integration.services.conftest import Machine, Service, slug
+from tests.integration.services.conftest import PATIENCE, Machine, Service, slug
 
 STOCKS = "/api/v1/stocks"
 
@@ -105,7 +105,7 @@ async def test_a_program_lives_without_its_broker_and_stops_when_told(program: s
     assert offset > 0
     url = f"http://127.0.0.1:{PORTS[program] + offset}"
     async with process(program, tmp_path, offset) as running, httpx.AsyncClient(base_url=url) as client:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not await alive(client):  # noqa: ASYNC110 - another process gives no signal
                 await asyncio.sleep(0.05)
         assert (await client.get("/readyz")).status_code == 503
@@ -118,7 +118,7 @@ async def test_a_program_lives_without_its_broker_and_stops_when_told(program: s
 
 async def test_a_program_says_what_to_do_about_a_missing_schema(tmp_path: Path) -> None:
     async with process("stock", tmp_path, free_port() - PORTS["stock"]) as running:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             _, told = await running.communicate()
         assert running.returncode != 0
         assert b"handfast db upgrade" in told

@@ -106,7 +106,7 @@ def _running(program: str, disk: Path, seeds: dict[str, dict[str, int]]) -> Iter
 
 
 def _await(url: str) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while True:
         try:
             httpx.get(f"{url}/livez").raise_for_status()
