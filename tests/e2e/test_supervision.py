@@ -39,13 +39,19 @@ def program(forks: ForkServerClient, tmp_path: Path, name: str = "a", **environm
     return partial(forks.launch, name, MODULE, tmp_path / f"{name}.log", environment)
 
 
+async def running(supervisor: Supervisor, log: Path, word: str) -> int:
+    """Return the pid of program a once it has said the word, and its supervisor has heard that it runs."""
+    await until(lambda: log.exists() and word in log.read_text(), "it runs")
+    await until(lambda: "a" in supervisor.pids(), "it is known to run")
+    return supervisor.pids()["a"]
+
+
 async def test_a_killed_program_is_back_with_the_environment_it_had(
     forks: ForkServerClient, supervisor: Supervisor, tmp_path: Path
 ) -> None:
     log = tmp_path / "a.log"
     supervisor.start("a", program(forks, tmp_path, SAMPLE_WORD="kept"))
-    await until(lambda: log.exists() and "kept" in log.read_text(), "it runs")
-    first = supervisor.pids()["a"]
+    first = await running(supervisor, log, "kept")
     os.kill(first, signal.SIGKILL)
     await until(lambda: supervisor.pids().get("a", first) != first, "it is back")
     await until(lambda: log.read_text().count("kept") == 2, "its environment is kept")
@@ -56,8 +62,7 @@ async def test_a_renewed_program_ends_and_is_back(
 ) -> None:
     log = tmp_path / "a.log"
     supervisor.start("a", program(forks, tmp_path, SAMPLE_WORD="new"))
-    await until(lambda: log.exists() and "new" in log.read_text(), "it runs")
-    first = supervisor.pids()["a"]
+    first = await running(supervisor, log, "new")
     supervisor.renew("a")
     await until(lambda: supervisor.pids().get("a", first) != first, "it is back")
     await until(lambda: log.read_text().count("new") == 2, "it runs again")
@@ -94,8 +99,7 @@ async def test_who_does_not_listen_is_killed_in_time(
 ) -> None:
     log = tmp_path / "a.log"
     supervisor.start("a", program(forks, tmp_path, SAMPLE_IS_DEAF="1"))
-    await until(lambda: log.exists() and "running" in log.read_text(), "it runs")
-    pid = supervisor.pids()["a"]
+    pid = await running(supervisor, log, "running")
     began = time.monotonic()
     assert await supervisor.stop([["a"]], 0.5) == ["a"]
     assert time.monotonic() - began < 10
@@ -107,8 +111,7 @@ async def test_programs_come_back_when_their_fork_server_is_killed(
 ) -> None:
     log = tmp_path / "a.log"
     supervisor.start("a", program(forks, tmp_path))
-    await until(lambda: log.exists() and "running" in log.read_text(), "it runs")
-    first = supervisor.pids()["a"]
+    first = await running(supervisor, log, "running")
     assert forks.pid is not None
     os.kill(forks.pid, signal.SIGKILL)
     await until(lambda: log.read_text().count("running") == 2, "it is back")
