@@ -11,7 +11,7 @@ from coordinator.outcomes import TOPIC, Outcomes, outcome_listener
 from coordinator.participants import Registry
 from coordinator.settings import CoordinatorSettings, policy, registrations
 from shared.http.server import run_program
-from shared.messaging.letter_routes import dead_letter_routes
+from shared.messaging.prospects import ByTopic, Unbound
 from shared.messaging.retry import Retry
 from shared.program import OWN, Program, Surroundings
 
@@ -61,12 +61,8 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
             transaction_routes(coordinator, inquiries, round(settings.transaction_timeout_seconds * 1000)),
             manual_routes(coordinator),
             listing_routes(coordinator, registry, program.caller),
-            dead_letter_routes(
-                database=program.database,
-                outbox=program.outbox,
-                clock=program.clock,
-                new_id=program.new_id,
-            ),
+            # A participant repeats an outcome whenever it is asked, so none is lost with its letter.
+            program.dead_letters(ByTopic({TOPIC: Unbound()})),
         ],
     )
 

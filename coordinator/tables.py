@@ -6,7 +6,8 @@ from sqlalchemy import BigInteger, Index, Integer, Table
 from sqlmodel import Field, SQLModel
 
 from shared.database.port import table_of
-from shared.messaging.letters import Letter, Replay
+from shared.messaging.ledger import LEDGER
+from shared.messaging.letters import LETTER
 from shared.messaging.outbox import OutboxRow
 
 
@@ -61,6 +62,6 @@ TABLES: Final[tuple[Table, ...]] = (
     TRANSACTION,
     TIMELINE,
     table_of(OutboxRow),
-    table_of(Letter),
-    table_of(Replay),
+    LETTER,
+    LEDGER,
 )

@@ -7,7 +7,8 @@ from sqlmodel import Field, SQLModel
 
 from shared.database.port import table_of
 from shared.idempotency import IDEMPOTENCY
-from shared.messaging.letters import LETTER, REPLAY
+from shared.messaging.ledger import LEDGER
+from shared.messaging.letters import LETTER
 from shared.messaging.outbox import OutboxRow
 from shared.tcc.fence import RESERVATION
 
@@ -48,7 +49,7 @@ TABLES: Final[tuple[Table, ...]] = (
     RESERVATION,
     table_of(OutboxRow),
     LETTER,
-    REPLAY,
+    LEDGER,
     IDEMPOTENCY,
 )
 """Every table of this program's database."""

@@ -29,8 +29,13 @@ from shared.messaging.broker import Broker
 from shared.messaging.consumer import Consumer, Listener
 from shared.messaging.kafka import KafkaBroker
 from shared.messaging.kafka_subscription import Membership
+from shared.messaging.letter_office import LetterOffice
+from shared.messaging.letter_routes import dead_letter_routes
 from shared.messaging.outbox import Outbox
+from shared.messaging.prospects import Prospects
+from shared.messaging.redaction import Redactor
 from shared.messaging.relay import GivenUp, Relay
+from shared.messaging.replayer import Replayer
 from shared.messaging.topics import TopicKeeper
 from shared.migrations import require_current
 from shared.settings import Settings, database_path
@@ -79,6 +84,8 @@ class Program:
         self._owns_database, self._owns_broker, self._owns_caller = (
             part is None for part in (given.database, given.broker, given.caller)
         )
+        self._redactor = Redactor(settings.redact_patterns)
+        self._listeners: list[Listener] = []
         self._loops: dict[str, Loop] = {}
         self.run("database", _DatabaseProbe(self.database, self.health).run)
 
@@ -106,6 +113,7 @@ class Program:
             registry=self.metrics.registry,
         )
         self.run("relay", relay.run, relay.health)
+        self._listeners += listeners
         topics = [listener.topic for listener in listeners]
         keeper = TopicKeeper(self.broker, dict.fromkeys([*topics, *publishes], self.settings.partitions))
         self.run("topics", keeper.run, keeper.health)
@@ -120,9 +128,36 @@ class Program:
             new_id=self.new_id,
             randomness=self.randomness,
             reset_state_on_recovery_failure=self.settings.reset_state_on_recovery_failure,
+            redactor=self._redactor,
             registry=self.metrics.registry,
         )
         self.run("consumer", consumer.run, consumer.health)
+
+    def dead_letters(self, prospects: Prospects) -> APIRouter:
+        """Return the routes of the dead letters of what `exchange` consumes; replay them if so set.
+
+        prospects: what a letter's record stands for, asked before it is replayed or purged.
+        """
+        office = LetterOffice(
+            database=self.database,
+            outbox=self.outbox,
+            clock=self.clock,
+            new_id=self.new_id,
+            listeners=self._listeners,
+            prospects=prospects,
+            max_replays=self.settings.max_replays,
+        )
+        if self.settings.replay_schedule_seconds > 0:
+            replayer = Replayer(
+                office,
+                clock=self.clock,
+                randomness=self.randomness,
+                period_seconds=self.settings.replay_schedule_seconds,
+                rate=self.settings.replay_rate,
+                registry=self.metrics.registry,
+            )
+            self.run("replayer", replayer.run)
+        return dead_letter_routes(office, self._redactor)
 
     def api(
         self,

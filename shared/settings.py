@@ -4,10 +4,11 @@ A program adds its own in `<program>/settings.py`. Every field says what it is a
 defaults are the ones that docs/settings.md lists.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PORTS: Final = {"coordinator": 8886, "order": 8887, "stock": 8888, "payment": 8889}
@@ -73,6 +74,25 @@ class Settings(BaseSettings):
         description="Whether a record whose dead letter can't be kept starts its retries anew (else it is "
         "delivered once more, and then its letter is tried again).",
     )
+    max_replays: int = Field(
+        10,
+        ge=1,
+        description="Replays after which a dead letter is parked instead, counted since its last release.",
+    )
+    replay_schedule_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="Pause before an open dead letter is replayed by itself, in seconds; it doubles with "
+        "each replay, up to 32 times that. 0: never.",
+    )
+    replay_rate: float = Field(
+        10.0, gt=0, description="Dead letters that each program replays by itself in a second, at most."
+    )
+    redact_patterns: tuple[str, ...] = Field(
+        (),
+        description="Regular expressions of what is secret in failures and dead letters, as a JSON array; "
+        "credentials and card numbers are known without.",
+    )
     partitions: int = Field(3, ge=1, le=1_000, description="Partitions of each topic that is created.")
     replication_factor: int = Field(1, ge=1, le=32, description="Replicas of each topic that is created.")
     fetch_max_wait_ms: int = Field(
@@ -114,6 +134,16 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Log lines as JSON or as text; auto: text on a terminal, else JSON."
     )
+
+    @field_validator("redact_patterns")
+    @classmethod
+    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return patterns
 
     @property
     def bootstrap(self) -> str:

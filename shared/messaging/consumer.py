@@ -24,6 +24,7 @@ from shared.messaging.listener import Listener, Subject, Verdict
 from shared.messaging.outbox import Outbox
 from shared.messaging.pace import SHORTEST_SECONDS, Pace
 from shared.messaging.recovery import Recovery
+from shared.messaging.redaction import Redactor
 from shared.messaging.settlement import Settlement
 
 __all__ = ["Consumer", "Listener", "Subject", "Verdict"]
@@ -46,7 +47,7 @@ class Consumer:
 
     group: the consumer group's name, for the letters; reset_state_on_recovery_failure: whether a record whose
     letter could not be stored starts over with its retries, or is delivered once more before its letter is
-    tried again.
+    tried again; redactor: takes secrets out of what letters say of a failure.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Consumer:
         randomness: random.Random,
         reset_state_on_recovery_failure: bool = True,
         settlement: Settlement | None = None,
+        redactor: Redactor | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
         self._subscription = subscription
@@ -77,6 +79,7 @@ class Consumer:
             randomness=randomness,
             reset_state_on_recovery_failure=reset_state_on_recovery_failure,
             letter_kept=self._settlement.letter_kept,
+            redactor=redactor,
         )
         self._states: dict[TopicPartition, PartitionState] = {}
         self._paused: set[TopicPartition] = set()

@@ -1,12 +1,16 @@
 """An exception as it is kept and published: capped, and with secrets taken out."""
 
+import hashlib
 import re
 import traceback
 from dataclasses import dataclass
 from typing import Final
 
+from shared.messaging.redaction import Redactor
+
 MESSAGE_LIMIT: Final = 1_000
 STACK_TRACE_LIMIT: Final = 8_000
+PLACE_LIMIT: Final = 200
 """In characters; what is over is cut, the stack trace at its start, because the cause stands at its end."""
 
 
@@ -19,17 +23,31 @@ class Failure:
     message: str
     stack_trace: str
 
+    @property
+    def place(self) -> str:
+        """Where it was raised, without the line, which every release moves: `tcc/branches.py in _apply`.
 
-def failure_of(error: BaseException) -> Failure:
+        Empty where the exception was returned and never raised.
+        """
+        frames = _FRAME.findall(self.stack_trace)
+        return f"{frames[-1][0]} in {frames[-1][1]}"[:PLACE_LIMIT] if frames else ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that failures of one type from one place have in common."""
+        return hashlib.sha256(f"{self.type[:500]}\n{self.place}".encode()).hexdigest()[:16]
+
+
+def failure_of(error: BaseException, redactor: Redactor | None = None) -> Failure:
     """Describe an exception for people who are not meant to see what it carried."""
     # Bounded before the patterns run: an exception may carry a whole body.
-    message = redact(str(error)[: 4 * MESSAGE_LIMIT])
+    message = redact(str(error)[: 4 * MESSAGE_LIMIT], redactor)
     stack_trace = "".join(traceback.format_exception(error, limit=-30))[-4 * STACK_TRACE_LIMIT :]
     return Failure(
         type=qualified_name(type(error)),
         cause=qualified_name(type(_root(error))),
         message=_cut_end(message, MESSAGE_LIMIT),
-        stack_trace=_cut_start(redact(stack_trace), STACK_TRACE_LIMIT),
+        stack_trace=_cut_start(redact(stack_trace, redactor), STACK_TRACE_LIMIT),
     )
 
 
@@ -38,39 +56,23 @@ def qualified_name(kind: type[BaseException]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def redact(text: str) -> str:
-    """Take out what looks like a credential, a card number, a statement's parameters or a validated input.
+def redact(text: str, redactor: Redactor | None = None) -> str:
+    """Take out secrets, a statement's parameters and a validated input.
 
     Paths of files keep their last two parts. What can't be written as UTF-8 is escaped.
     """
+    text = (redactor or Redactor())(text)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
-    text = _CARD_LIKE.sub(lambda match: "***" if _is_card_number(match[0]) else match[0], text)
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
 
 
 _PATTERNS: Final = (
-    (re.compile(r"://[^/\s:@]{1,200}:[^/\s@]{1,200}@"), "://***@"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 ***"),
-    (
-        re.compile(
-            r"(?i)\b([\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|authorization|credential)s?)"
-            r"([\"']?\s*[=:]\s*[\"']?)(?!bearer\b|basic\b)[^\s\"',;&)}\]]{1,500}"
-        ),
-        r"\1\2***",
-    ),
     (re.compile(r"\[parameters: .*", re.MULTILINE), "[parameters: ***]"),
     (re.compile(r"input_value=.*?(?=, input_type=|\]|$)", re.MULTILINE), "input_value=***"),
     (re.compile(r'File "(?:[^"\n]*/)?([^"/\n]+/[^"/\n]+)"'), r'File "\1"'),
 )
-_CARD_LIKE: Final = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
-
-
-def _is_card_number(text: str) -> bool:
-    """Apply Luhn's check, so that offsets and instants stay readable."""
-    digits = [int(digit) for digit in text if digit.isdigit()]
-    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+_FRAME: Final = re.compile(r'^ *File "([^"\n]+)", line \d+, in (.+)$', re.MULTILINE)
 
 
 def _root(error: BaseException) -> BaseException:

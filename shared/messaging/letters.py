@@ -1,9 +1,10 @@
 """Dead letters: records that could not be applied, kept in the failing service's own database.
 
 A letter is OPEN until its record is applied: by a replay (REPLAYING meanwhile) or because the record came
-again and went through; then it is SETTLED. At most one letter per topic and branch is unsettled; what can't
-be decoded counts by a hash of its bytes. A repeat raises the counters. Every replay leaves a line in the
-ledger.
+again and went through; then it is SETTLED. One that is PARKED is left alone by everything but a replay by its
+id; one that is EDITED has a successor with another value, which stands for its record from then on. At most
+one letter per topic and branch is unsettled; what can't be decoded counts by a hash of its bytes. A repeat
+raises the counters.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Index, LargeBinary, delete, select, text, update
+from sqlalchemy import BigInteger, Connection, Index, LargeBinary, case, delete, select, text, update
 from sqlmodel import Field, SQLModel
 
 from shared.clock import Millis
@@ -20,24 +21,28 @@ from shared.database.port import insert_new, table_of
 from shared.errors import NotFound
 from shared.identity import NewId
 from shared.messaging.broker import Headers, Record
-from shared.messaging.failure import Failure
+from shared.messaging.failure import PLACE_LIMIT, Failure
+from shared.messaging.ledger import LEDGER
 from shared.messaging.listener import Subject
 from shared.messaging.outbox import decode_headers, encode_headers
 
 LETTER_ID_HEADER: Final = "handfast-letter-id"
 ATTEMPTS_HEADER: Final = "handfast-attempts"
 REPLAYS_HEADER: Final = "handfast-replays"
-PAGE_BYTES: Final = 1024 * 1024
 OWN_HEADERS: Final = frozenset({LETTER_ID_HEADER, ATTEMPTS_HEADER, REPLAYS_HEADER})
 
 
 class LetterState(StrEnum):
-    OPEN = "OPEN"  # -> REPLAYING, SETTLED
-    REPLAYING = "REPLAYING"  # published again, not yet applied -> OPEN, SETTLED
+    OPEN = "OPEN"  # -> REPLAYING, PARKED, EDITED, SETTLED
+    REPLAYING = "REPLAYING"  # published again, not yet applied -> OPEN, PARKED, SETTLED
+    PARKED = "PARKED"  # set aside until somebody asks for it -> OPEN, REPLAYING, EDITED, SETTLED
+    EDITED = "EDITED"  # another letter took its place
     SETTLED = "SETTLED"  # applied
 
 
-_UNSETTLED = text(f"state <> '{LetterState.SETTLED}'")
+CLOSED: Final = (LetterState.EDITED, LetterState.SETTLED)
+UNSETTLED: Final = text("state NOT IN ('EDITED', 'SETTLED')")
+"""Spelled as in the index's own condition: with bound parameters SQLite would not use it."""
 
 
 class Letter(SQLModel, table=True):
@@ -50,11 +55,17 @@ class Letter(SQLModel, table=True):
             "topic",
             "subject",
             unique=True,
-            sqlite_where=_UNSETTLED,
-            postgresql_where=_UNSETTLED,
+            sqlite_where=UNSETTLED,
+            postgresql_where=UNSETTLED,
         ),
-        Index("letter_by_state", "state", "id"),
-        Index("letter_by_topic", "topic", "id"),
+        # Lists are in the order in which letters were written, whatever they are narrowed down by.
+        Index("letter_by_time", "created_at", "id"),
+        Index("letter_by_state", "state", "created_at", "id"),
+        Index("letter_by_topic", "topic", "created_at", "id"),
+        Index("letter_by_group", "fingerprint", "created_at", "id"),
+        Index("letter_by_exception", "exception_type", "created_at", "id"),
+        Index("letter_by_transaction", "transaction_id", "created_at", "id"),
+        Index("letter_by_key", "key_digest", "created_at", "id"),
     )
 
     id: str = Field(primary_key=True, max_length=64)
@@ -79,22 +90,15 @@ class Letter(SQLModel, table=True):
     consumer_group: str = Field(max_length=249)
     created_at: int = Field(sa_type=BigInteger)
     updated_at: int = Field(sa_type=BigInteger)
-
-
-class Replay(SQLModel, table=True):
-    """The ledger of replays: who had a letter published again, when and why."""
-
-    __tablename__ = "replay"
-
-    id: str = Field(primary_key=True, max_length=64)
-    letter_id: str = Field(max_length=64, index=True)
-    at: int = Field(sa_type=BigInteger)
-    who: str = Field(max_length=200)
-    why: str | None = Field(default=None, max_length=500)
+    failed_at: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})  # the last time
+    fingerprint: str = Field(max_length=16, sa_column_kwargs={"server_default": ""})
+    place: str = Field(max_length=PLACE_LIMIT, sa_column_kwargs={"server_default": ""})
+    key_digest: str | None = Field(default=None, max_length=16)  # a key may be too long for an index
+    replaces: str | None = Field(default=None, max_length=64)  # the letter whose value was edited into this
+    replaced_by: str | None = Field(default=None, max_length=64)
 
 
 LETTER: Final = table_of(Letter)
-REPLAY: Final = table_of(Replay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,22 @@ class DeadLetter:
     consumer_group: str
     created_at: Millis
     updated_at: Millis
+    failed_at: Millis
+    replaces: str | None
+    replaced_by: str | None
+
+    def record(self) -> Record:
+        """Return the record as it came, but for the letter's own headers."""
+        return Record(
+            self.topic,
+            self.partition,
+            self.offset,
+            self.timestamp,
+            self.timestamp_type,
+            self.key,
+            self.value,
+            self.headers,
+        )
 
 
 def keep(
@@ -134,41 +154,64 @@ def keep(
 ) -> DeadLetter:
     """Keep a record that could not be applied: a new letter, or the unsettled one of its subject, open again.
 
+    One that is parked stays so.
     subject: None where the record can't be decoded; attempts: deliveries that failed this time.
     """
-    name = _subject_name(record, subject)
-    described = {
-        "exception_type": failure.type[:500],
-        "exception_cause": failure.cause[:500],
-        "exception_message": failure.message,
-        "stack_trace": failure.stack_trace,
-        "updated_at": now,
-    }
+    described = {**described_failure(failure), "failed_at": now, "updated_at": now}
     row = {
+        **described_record(record, subject),
         "id": new_id(),
-        "topic": record.topic,
-        "subject": name,
-        "branch_id": subject.branch_id if subject else None,
-        "transaction_id": subject.transaction_id if subject else None,
         "state": LetterState.OPEN.value,
-        "partition_number": record.partition,
-        "record_offset": record.offset,
-        "timestamp": record.timestamp,
-        "timestamp_type": record.timestamp_type,
-        "key": record.key,
-        "value": record.value,
-        "headers": encode_headers(original_headers(record.headers)),
         "attempts": attempts,
         "replays": 0,
         "consumer_group": group,
         "created_at": now,
         **described,
     }
-    unsettled = (LETTER.c.topic == record.topic, LETTER.c.subject == name, _is_unsettled())
+    unsettled = (LETTER.c.topic == record.topic, LETTER.c.subject == row["subject"], UNSETTLED)
     if not insert_new(connection, LETTER, row):
-        raised = {"state": LetterState.OPEN.value, "attempts": LETTER.c.attempts + attempts}
+        parked = LETTER.c.state == LetterState.PARKED.value
+        raised = {
+            "state": case((parked, LetterState.PARKED.value), else_=LetterState.OPEN.value),
+            "attempts": LETTER.c.attempts + attempts,
+        }
         connection.execute(update(LETTER).where(*unsettled).values(**raised, **described))
     return letter_of(connection.execute(select(LETTER).where(*unsettled)).one())
+
+
+def described_failure(failure: Failure) -> dict[str, Any]:
+    """Return the columns that say what went wrong."""
+    return {
+        "exception_type": failure.type[:500],
+        "exception_cause": failure.cause[:500],
+        "exception_message": failure.message,
+        "stack_trace": failure.stack_trace,
+        "fingerprint": failure.fingerprint,
+        "place": failure.place,
+    }
+
+
+def described_record(record: Record, subject: Subject | None) -> dict[str, Any]:
+    """Return the columns that keep a record. subject: None where it can't be decoded."""
+    return {
+        "topic": record.topic,
+        "subject": _subject_name(record, subject),
+        "branch_id": subject.branch_id if subject else None,
+        "transaction_id": subject.transaction_id if subject else None,
+        "partition_number": record.partition,
+        "record_offset": record.offset,
+        "timestamp": record.timestamp,
+        "timestamp_type": record.timestamp_type,
+        "key": record.key,
+        "key_digest": None if record.key is None else key_digest(record.key),
+        "value": record.value,
+        "headers": encode_headers(original_headers(record.headers)),
+    }
+
+
+def key_digest(key: bytes) -> str:
+    """Return what a record's key is found by: sixteen hexadecimal digits."""
+    return hashlib.sha256(key).hexdigest()[:16]
 
 
 def settle(connection: Connection, topic: str, branch_ids: Collection[str], now: Millis) -> int:
@@ -178,7 +221,7 @@ def settle(connection: Connection, topic: str, branch_ids: Collection[str], now:
     statement = update(LETTER).where(
         LETTER.c.topic == topic,
         LETTER.c.subject.in_([_branch_name(branch_id) for branch_id in branch_ids]),
-        _is_unsettled(),
+        UNSETTLED,
     )
     return connection.execute(statement.values(state=LetterState.SETTLED.value, updated_at=now)).rowcount
 
@@ -187,13 +230,13 @@ def settle_by_id(connection: Connection, letter_ids: Collection[str], now: Milli
     """Settle letters of which it is known that their record was applied; return how many there were."""
     if not letter_ids:
         return 0
-    statement = update(LETTER).where(LETTER.c.id.in_(list(letter_ids)), _is_unsettled())
+    statement = update(LETTER).where(LETTER.c.id.in_(list(letter_ids)), UNSETTLED)
     return connection.execute(statement.values(state=LetterState.SETTLED.value, updated_at=now)).rowcount
 
 
 def topics_with_letters(connection: Connection) -> frozenset[str]:
     """Return the topics that have a letter which is not settled."""
-    return frozenset(connection.execute(select(LETTER.c.topic).distinct().where(_is_unsettled())).scalars())
+    return frozenset(connection.execute(select(LETTER.c.topic).distinct().where(UNSETTLED)).scalars())
 
 
 def find(connection: Connection, letter_id: str, *, lock: bool = False) -> DeadLetter:
@@ -203,33 +246,6 @@ def find(connection: Connection, letter_id: str, *, lock: bool = False) -> DeadL
     if row is None:
         raise NotFound(f"There is no dead letter {letter_id}.", "unknown-letter")
     return letter_of(row)
-
-
-def page(
-    connection: Connection, *, topic: str | None, state: LetterState | None, after: str | None, limit: int
-) -> tuple[list[DeadLetter], bool]:
-    """Return letters in the order they were written, those after a letter's id, and whether more follow.
-
-    There are `limit` of them at most, and fewer where they are large: beyond the first, a page's records have
-    PAGE_BYTES at most.
-    """
-    statement = select(LETTER).order_by(LETTER.c.id).limit(limit + 1)
-    if topic is not None:
-        statement = statement.where(LETTER.c.topic == topic)
-    if state is not None:
-        statement = statement.where(LETTER.c.state == state.value)
-    if after is not None:
-        statement = statement.where(LETTER.c.id > after)
-    letters: list[DeadLetter] = []
-    size = 0
-    rows = connection.execute(statement)
-    for row in rows:
-        size += len(row.key or b"") + len(row.value or b"") + len(row.headers)
-        if len(letters) == limit or (letters and size > PAGE_BYTES):
-            rows.close()
-            return letters, True
-        letters.append(letter_of(row))
-    return letters, False
 
 
 def waiting_replays(connection: Connection, before: Millis, most: int) -> list[DeadLetter]:
@@ -245,21 +261,26 @@ def waiting_replays(connection: Connection, before: Millis, most: int) -> list[D
 
 def mark_replaying(connection: Connection, letter_id: str, replays: int, now: Millis) -> None:
     """Note that a letter's record is on its way again."""
-    values = {"state": LetterState.REPLAYING.value, "replays": replays, "updated_at": now}
+    move(connection, letter_id, LetterState.REPLAYING, now, replays=replays)
+
+
+def move(connection: Connection, letter_id: str, state: LetterState, now: Millis, **changes: Any) -> None:
+    """Put a letter whose row this transaction holds into another state."""
+    values = {"state": state.value, "updated_at": now, **changes}
     connection.execute(update(LETTER).where(LETTER.c.id == letter_id).values(**values))
 
 
-def prune(connection: Connection, settled_before: Millis, most: int = 1_000) -> int:
-    """Delete up to `most` letters settled before an instant, and their ledger; return how many went."""
+def prune(connection: Connection, closed_before: Millis, most: int = 1_000) -> int:
+    """Delete up to `most` letters settled or edited before an instant, and their ledger; return how many."""
     old = (
         select(LETTER.c.id)
-        .where(LETTER.c.state == LetterState.SETTLED.value, LETTER.c.updated_at < settled_before)
+        .where(LETTER.c.state.in_([state.value for state in CLOSED]), LETTER.c.updated_at < closed_before)
         .order_by(LETTER.c.id)
         .limit(most)
     )
     ids = list(connection.execute(old).scalars())
     if ids:
-        connection.execute(delete(REPLAY).where(REPLAY.c.letter_id.in_(ids)))
+        connection.execute(delete(LEDGER).where(LEDGER.c.letter_id.in_(ids)))
         connection.execute(delete(LETTER).where(LETTER.c.id.in_(ids)))
     return len(ids)
 
@@ -296,11 +317,10 @@ def letter_of(row: Any) -> DeadLetter:
         consumer_group=row.consumer_group,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        failed_at=row.failed_at,
+        replaces=row.replaces,
+        replaced_by=row.replaced_by,
     )
-
-
-def _is_unsettled() -> Any:
-    return LETTER.c.state != LetterState.SETTLED.value
 
 
 def _subject_name(record: Record, subject: Subject | None) -> str:

@@ -23,6 +23,7 @@ from shared.messaging.letter_headers import dead_letter_message
 from shared.messaging.letters import DeadLetter, keep
 from shared.messaging.listener import Listener, Subject, subject_of
 from shared.messaging.outbox import Outbox
+from shared.messaging.redaction import Redactor
 from shared.telemetry import trace
 
 RECOVERY_SECONDS: Final = 1.0
@@ -47,6 +48,7 @@ class Recovery:
         randomness: random.Random,
         reset_state_on_recovery_failure: bool,
         letter_kept: Callable[[str], None],
+        redactor: Redactor | None = None,
     ) -> None:
         self._group = group
         self._database = database
@@ -56,6 +58,7 @@ class Recovery:
         self._randomness = randomness
         self._reset_on_failure = reset_state_on_recovery_failure
         self._letter_kept = letter_kept
+        self._redactor = redactor or Redactor()
         self._database_seconds = DATABASE_SECONDS[0]
         self.database_problem: str | None = None
 
@@ -98,7 +101,7 @@ class Recovery:
         self, listener: Listener, delivery: Delivery, subject: Subject | None, error: Exception
     ) -> bool:
         """Keep a letter; where that fails, let the delivery wait and return False."""
-        record, failure = delivery.record, failure_of(error)
+        record, failure = delivery.record, failure_of(error, self._redactor)
         described = (record.topic, record.partition, record.offset, delivery.failures, failure.message)
 
         def work(connection: Connection) -> DeadLetter:

@@ -1,20 +1,20 @@
 """Replays: a dead letter's record is published again, and the ledger says who wanted it, when and why.
 
 The record goes through the outbox in the transaction that marks the letter. A broker may lose it, so a letter
-that stays REPLAYING for longer than the patience is published again: when somebody asks, and by itself.
+that stays REPLAYING for longer than the patience is published again: when somebody asks, and by itself. One
+that was replayed so often that more of the same won't help is parked instead.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from shared.clock import Millis
 from shared.identity import NewId
+from shared.messaging.ledger import Act, Asked, replays_since_release, write_down
 from shared.messaging.letter_headers import replay_message
 from shared.messaging.letters import (
-    REPLAY,
     DeadLetter,
     LetterState,
     find,
@@ -22,28 +22,22 @@ from shared.messaging.letters import (
     waiting_replays,
 )
 from shared.messaging.outbox import Outbox
+from shared.messaging.parking import park
 
 PATIENCE_MS: Final = 30_000
 """How long a replay is given to be applied before its record is published again."""
 
 
 class ReplayOutcome(StrEnum):
-    """What came of asking for a replay."""
+    """What came of asking for a replay. Nothing was published but where it says so."""
 
     PUBLISHED = "published"
-    UNDER_WAY = "under-way"  # asked for before, and not yet answered: nothing was published
+    UNDER_WAY = "under-way"  # asked for before, and not yet answered
     SETTLED = "settled"  # there is nothing left to apply
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
-    """One replay that was asked for."""
-
-    id: str
-    letter_id: str
-    at: Millis
-    who: str
-    why: str | None
+    EDITED = "edited"  # another letter took its place
+    PARKED = "parked"  # set aside, before or by this: it was replayed too often
+    CANCELLED = "cancelled"  # the decision was the other one
+    UNDECIDED = "undecided"  # there is no decision to apply yet
 
 
 def replay(
@@ -53,20 +47,30 @@ def replay(
     outbox: Outbox,
     now: Millis,
     new_id: NewId,
-    who: str,
-    why: str | None = None,
+    asked: Asked,
     patience_ms: Millis = PATIENCE_MS,
+    max_replays: int | None = None,
+    also_parked: bool = True,
 ) -> tuple[ReplayOutcome, DeadLetter]:
-    """Publish a letter's record again unless that is pointless; raise NotFound for a letter unknown."""
+    """Publish a letter's record again unless that is pointless; raise NotFound for a letter unknown.
+
+    max_replays: a letter that was replayed so often, since it was last released if it ever was, is parked;
+    also_parked: whether one that is parked is meant too.
+    """
     letter = find(connection, letter_id, lock=True)
-    if letter.state is LetterState.SETTLED:
-        return ReplayOutcome.SETTLED, letter
-    if letter.state is LetterState.REPLAYING and now - letter.updated_at < patience_ms:
-        return ReplayOutcome.UNDER_WAY, letter
+    pointless = _pointless(letter, now - patience_ms, also_parked)
+    if pointless is not None:
+        return pointless, letter
+    # The letter's own counter is the upper bound, and spares most letters the look into the ledger.
+    if max_replays is not None and letter.replays >= max_replays:
+        replayed = replays_since_release(connection, letter_id)
+        if replayed >= max_replays:
+            reason = {"replays": replayed, "maxReplays": max_replays}
+            parked = park(connection, letter_id, asked=asked, now=now, new_id=new_id, details=reason)
+            return ReplayOutcome.PARKED, parked
     replays = letter.replays + 1
     mark_replaying(connection, letter.id, replays, now)
-    line = {"id": new_id(), "letter_id": letter.id, "at": now, "who": who, "why": why}
-    connection.execute(REPLAY.insert(), line)
+    write_down(connection, Act.REPLAY, letter.id, asked, now=now, new_id=new_id)
     outbox.add(connection, [replay_message(letter, replays)])
     return ReplayOutcome.PUBLISHED, find(connection, letter_id)
 
@@ -82,7 +86,14 @@ def publish_lost_replays(
     return len(letters)
 
 
-def ledger(connection: Connection, letter_id: str) -> list[LedgerLine]:
-    """Return a letter's replays, oldest first."""
-    rows = connection.execute(select(REPLAY).where(REPLAY.c.letter_id == letter_id).order_by(REPLAY.c.id))
-    return [LedgerLine(row.id, row.letter_id, row.at, row.who, row.why) for row in rows]
+def _pointless(letter: DeadLetter, heard_since: Millis, also_parked: bool) -> ReplayOutcome | None:
+    """Return why nothing is to be published, as far as the letter itself tells."""
+    if letter.state is LetterState.SETTLED:
+        return ReplayOutcome.SETTLED
+    if letter.state is LetterState.EDITED:
+        return ReplayOutcome.EDITED
+    if letter.state is LetterState.PARKED and not also_parked:
+        return ReplayOutcome.PARKED
+    if letter.state is LetterState.REPLAYING and letter.updated_at > heard_since:
+        return ReplayOutcome.UNDER_WAY
+    return None

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter
 
-from shared.messaging.letter_routes import dead_letter_routes
 from shared.messaging.listener import Listener
+from shared.messaging.prospects import ByTopic
 from shared.messaging.relay import GivenUp
 from shared.messaging.retry import Retry
 from shared.program import Program
@@ -17,6 +17,7 @@ from shared.tcc.confirmations import OUTCOMES, confirmation_listener
 from shared.tcc.inquiry import Inquirer
 from shared.tcc.leftovers import leftovers
 from shared.tcc.participant import Participant, ParticipantHost
+from shared.tcc.prospects import ConfirmProspects
 from shared.tcc.routes import reservation_routes
 from shared.tcc.sweeper import Sweeper
 
@@ -78,10 +79,9 @@ def participant_routes(
     settings = program.settings
     grace_ms = round(settings.reconcile_grace_seconds * 1000)
     own = leftovers(program.database, program.clock, host.participant.topic, grace_ms)
+    prospects = ConfirmProspects(program.database, Inquirer(program.caller, settings.url("coordinator")))
     return [
         reservation_routes(host, base_url=settings.own_url(program.name), hold_seconds=settings.hold_seconds),
-        dead_letter_routes(
-            database=program.database, outbox=program.outbox, clock=program.clock, new_id=program.new_id
-        ),
+        program.dead_letters(ByTopic({host.participant.topic: prospects})),
         audit_routes([*own, *auditors]),
     ]

@@ -211,7 +211,7 @@ _OPEN_LETTER = (
     .where(
         letters.LETTER.c.topic == bindparam("topic"),
         letters.LETTER.c.branch_id == bindparam("branch"),
-        letters.LETTER.c.state != letters.LetterState.SETTLED.value,
+        letters.UNSETTLED,
     )
     .limit(1)
 )

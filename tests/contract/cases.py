@@ -24,7 +24,8 @@ from shared.errors import Refused
 from shared.http.caller import Caller
 from shared.http.model import Body, Quantity
 from shared.identity import Id
-from shared.messaging.letters import LETTER, REPLAY
+from shared.messaging.ledger import LEDGER
+from shared.messaging.letters import LETTER
 from shared.messaging.outbox import OutboxRow
 from shared.tcc.effects import ExternalEffect
 from shared.tcc.fence import RESERVATION
@@ -86,7 +87,7 @@ class ToyRow(SQLModel, table=True):
 
 
 TOY = table_of(ToyRow)
-KIT_TABLES = (RESERVATION, table_of(OutboxRow), LETTER, REPLAY)
+KIT_TABLES = (RESERVATION, table_of(OutboxRow), LETTER, LEDGER)
 
 
 class ToyClaim(Body):

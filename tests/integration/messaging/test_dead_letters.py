@@ -9,6 +9,7 @@ from aiokafka.record.util import calc_crc32c
 
 from shared.errors import Refused, Transient
 from shared.messaging.broker import Message
+from shared.messaging.ledger import Asked
 from shared.messaging.letters import LetterState
 from shared.messaging.replays import replay
 from tests.integration.messaging.world import World, world
@@ -115,7 +116,7 @@ async def test_a_replay_is_applied_and_settles_its_letter(kafka_bootstrap: str, 
                 outbox=w.outbox,
                 now=w.clock.now(),
                 new_id=w.new_id,
-                who="me",
+                asked=Asked("me"),
             )
         )
         await w.until(lambda: w.applied == [b"bad"])

@@ -19,7 +19,8 @@ from shared.messaging.broker import Headers, Message, Record
 from shared.messaging.consumer import Consumer, Listener, Subject, Verdict
 from shared.messaging.kafka import KafkaBroker
 from shared.messaging.kafka_subscription import Membership
-from shared.messaging.letters import LETTER, REPLAY, DeadLetter, letter_of
+from shared.messaging.ledger import LEDGER
+from shared.messaging.letters import LETTER, DeadLetter, letter_of
 from shared.messaging.outbox import Outbox, OutboxRow
 from shared.messaging.relay import Relay
 from shared.messaging.retry import Retry
@@ -198,7 +199,7 @@ async def world(bootstrap: str, directory: Path) -> AsyncIterator[World]:
 
 
 def create_tables(connection: Connection) -> None:
-    for table in (OutboxRow.__table__, LETTER, REPLAY):  # type: ignore[attr-defined]
+    for table in (OutboxRow.__table__, LETTER, LEDGER):  # type: ignore[attr-defined]
         table.create(connection)
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from shared.health import Health
 from shared.http.application import create_api
 from shared.messaging.letter_routes import dead_letter_routes
+from shared.messaging.redaction import Redactor
 from shared.settings import Settings
 from shared.telemetry import Metrics
 from tests.unit.messaging.world import GROUP, TOPIC, World, world
@@ -19,7 +20,7 @@ LETTERS = "/api/v1/dead-letters"
 
 @asynccontextmanager
 async def api(w: World) -> AsyncIterator[httpx.AsyncClient]:
-    routes = dead_letter_routes(database=w.database, outbox=w.outbox, clock=w.clock, new_id=w.new_id)
+    routes = dead_letter_routes(w.office(), Redactor())
     app = create_api(
         title="t",
         description="d",
@@ -51,6 +52,8 @@ async def test_a_letter_is_shown_whole() -> None:
         assert "test_letter_routes" not in shown.pop("stackTrace")
         assert shown.pop("createdAt").endswith("Z")
         assert shown.pop("updatedAt").endswith("Z")
+        assert shown.pop("failedAt").endswith("Z")
+        assert len(shown.pop("group")) == 16
         assert shown == {
             "letterId": letter_id,
             "topic": TOPIC,
@@ -66,6 +69,7 @@ async def test_a_letter_is_shown_whole() -> None:
                 "type": "builtins.ValueError",
                 "cause": "builtins.ValueError",
                 "message": "password=*** is no JSON",
+                "place": "",
             },
             "attempts": 1,
             "replays": 0,

@@ -8,8 +8,10 @@ import pytest
 from shared.errors import NotFound, Refused, Transient
 from shared.messaging.broker import Record
 from shared.messaging.failure import failure_of
-from shared.messaging.letters import DeadLetter, LetterState, find, keep, page, prune
-from shared.messaging.replays import ReplayOutcome, ledger, replay
+from shared.messaging.ledger import Asked, LedgerLine, history
+from shared.messaging.letters import DeadLetter, LetterState, find, keep, prune
+from shared.messaging.replays import ReplayOutcome, replay
+from shared.messaging.selection import Selection, page, place_of
 from tests.unit.messaging.world import GROUP, TOPIC, World, subject, world
 
 DLT = "dlt-" + TOPIC
@@ -28,11 +30,16 @@ async def dead_letter(w: World, value: bytes = b"bad", **options: object) -> Dea
 async def ask(w: World, letter_id: str, who: str = "me", why: str | None = None) -> ReplayOutcome:
     outcome, _ = await w.database.write(
         lambda connection: replay(
-            connection, letter_id, outbox=w.outbox, now=w.clock.now(), new_id=w.new_id, who=who, why=why
+            connection, letter_id, outbox=w.outbox, now=w.clock.now(), new_id=w.new_id, asked=Asked(who, why)
         )
     )
     assert isinstance(outcome, ReplayOutcome)
     return outcome
+
+
+async def ledger(w: World, letter_id: str) -> list[LedgerLine]:
+    lines, _ = await w.database.read(lambda connection: history(connection, letter_id=letter_id, limit=100))
+    return list(lines)
 
 
 async def state_of(w: World, letter_id: str) -> LetterState:
@@ -97,7 +104,7 @@ async def test_a_replay_that_is_applied_settles_the_letter_and_is_in_the_ledger(
         replayed = w.broker.records(TOPIC)[-1]
         assert replayed.partition == 1
         assert replayed.headers == (("handfast-letter-id", letter.id.encode()), ("handfast-replays", b"1"))
-        lines = await w.database.read(lambda connection: ledger(connection, letter.id))
+        lines = await ledger(w, letter.id)
         assert [(line.who, line.why, line.letter_id) for line in lines] == [("ann", "fixed", letter.id)]
 
 
@@ -111,7 +118,7 @@ async def test_a_settled_letter_is_skipped() -> None:
         assert await ask(w, letter.id) is ReplayOutcome.SETTLED
         await asyncio.sleep(5)
         assert len(w.broker.records(TOPIC)) == published
-        assert len(await w.database.read(lambda connection: ledger(connection, letter.id))) == 1
+        assert len(await ledger(w, letter.id)) == 1
 
 
 async def test_a_replay_that_fails_opens_the_letter_again() -> None:
@@ -149,7 +156,7 @@ async def test_a_replay_that_the_broker_lost_is_published_again() -> None:
         w.broker.append = taken  # type: ignore[method-assign]
         (settled,) = await w.until_letters(lambda letters: letters[0].state is LetterState.SETTLED)
         assert settled.replays == 1
-        assert len(await w.database.read(lambda connection: ledger(connection, letter.id))) == 1
+        assert len(await ledger(w, letter.id)) == 1
 
 
 async def test_an_open_letter_is_settled_when_its_record_comes_again_and_goes_through() -> None:
@@ -204,11 +211,13 @@ async def test_letters_are_listed_in_pages_by_topic_and_state() -> None:
         async def listed(
             topic: str | None = None,
             state: LetterState | None = None,
-            after: str | None = None,
+            after: DeadLetter | None = None,
             limit: int = 50,
         ) -> list[str]:
+            selection = Selection(topic=topic, state=state)
+            place = None if after is None else place_of(after)
             found, more = await w.database.read(
-                lambda connection: page(connection, topic=topic, state=state, after=after, limit=limit)
+                lambda connection: page(connection, selection, after=place, limit=limit)
             )
             assert more is (len(found) == limit)
             return [letter.id for letter in found]
@@ -216,7 +225,7 @@ async def test_letters_are_listed_in_pages_by_topic_and_state() -> None:
         ids = [letter.id for letter in letters]
         assert await listed() == ids
         assert await listed(limit=2) == ids[:2]
-        assert await listed(after=ids[1], limit=2) == ids[2:4]
+        assert await listed(after=letters[1], limit=2) == ids[2:4]
         assert await listed(topic="other") == []
         assert await listed(state=LetterState.OPEN) == ids
         assert await listed(state=LetterState.SETTLED) == []
@@ -232,7 +241,7 @@ async def test_only_settled_letters_are_pruned_and_their_ledger_with_them() -> N
         before = w.clock.now() + 1
         assert await w.database.write(lambda connection: prune(connection, before)) == 1
         assert [one.value for one in await w.letters()] == [b"other"]
-        assert await w.database.read(lambda connection: ledger(connection, letter.id)) == []
+        assert await ledger(w, letter.id) == []
 
 
 async def test_an_unknown_letter_is_not_found() -> None:

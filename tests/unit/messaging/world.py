@@ -14,9 +14,12 @@ from shared.errors import DatabaseUnavailable
 from shared.identity import ulids
 from shared.messaging.broker import Headers, Message, Record
 from shared.messaging.consumer import Consumer, Listener, Subject, Verdict
-from shared.messaging.letters import LETTER, REPLAY, DeadLetter, letter_of
+from shared.messaging.ledger import LEDGER
+from shared.messaging.letter_office import LetterOffice
+from shared.messaging.letters import LETTER, DeadLetter, letter_of
 from shared.messaging.memory import MemoryBroker, MemorySubscription
 from shared.messaging.outbox import Outbox, OutboxRow
+from shared.messaging.prospects import Prospect
 from shared.messaging.relay import Relay
 from shared.messaging.retry import Retry
 from shared.messaging.settlement import Settlement
@@ -48,7 +51,8 @@ class FragileDatabase(InlineDatabase):
 
 
 class World:
-    """What the tests see. verdict: what the handler says of a record; attempts: (second, value)."""
+    """What the tests see. verdict: what the handler says of a record; attempts: (second, value);
+    prospect: what every letter stands for, or why nobody can tell."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -63,6 +67,7 @@ class World:
         self.attempts: list[tuple[float, bytes | None]] = []
         self.batches: list[int] = []
         self.outcomes: list[DeadLetter] = []
+        self.prospect: Prospect | Exception = Prospect.DECIDED
         self.subscriptions: list[MemorySubscription] = []
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -104,6 +109,23 @@ class World:
         )
         self.start(consumer.run())
         return consumer
+
+    def office(self, max_replays: int = 3) -> LetterOffice:
+        return LetterOffice(
+            database=self.database,
+            outbox=self.outbox,
+            clock=self.clock,
+            new_id=self.new_id,
+            listeners=[self.listener()],
+            prospects=self,
+            max_replays=max_replays,
+        )
+
+    async def of(self, _letter: DeadLetter) -> Prospect:
+        """Tell what letters stand for, as the test has it."""
+        if isinstance(self.prospect, Exception):
+            raise self.prospect
+        return self.prospect
 
     def relay(self) -> Relay:
         relay = Relay(self.database, self.outbox, self.broker.publisher())
@@ -181,7 +203,7 @@ async def world(partitions: int = 3) -> AsyncIterator[World]:
 
 
 def create_tables(connection: Connection) -> None:
-    for table in (OutboxRow.__table__, LETTER, REPLAY):  # type: ignore[attr-defined]
+    for table in (OutboxRow.__table__, LETTER, LEDGER):  # type: ignore[attr-defined]
         table.create(connection)
 
 
