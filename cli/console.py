@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,7 +14,9 @@ from rich.text import Text
 
 from cli.printable import printable
 
-Advance = Callable[[], None]
+
+class Advance(Protocol):
+    def __call__(self, count: int = 1) -> None: ...
 
 
 class Console:
@@ -39,7 +41,9 @@ class Console:
 
     def json(self, value: Any) -> None:
         """Write a value as JSON, ready for another program."""
-        print(json.dumps(value, indent=2, ensure_ascii=False), file=self._out, flush=True)
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        # What JSON leaves as it is, a terminal may still obey.
+        print("".join(map(_harmless, text)), file=self._out, flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, heading: bool = False) -> None:
         """Write a table; where nobody watches, a line for each row, its fields separated by tabs.
@@ -62,9 +66,10 @@ class Console:
             self.line(f"{name:<{width}}  {_cell(value)}")
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Advance]:
-        """Show how far some work is; the function it gives says that one more is done.
+    def progress(self, what: str, total: int | None) -> Iterator[Advance]:
+        """Show how far some work is; the function it gives says that one more, or so many more, are done.
 
+        total: None where nobody knows.
         A bar on a terminal, otherwise a line every two seconds; on stderr, so that results stay clean.
         """
         if self._err.isatty():
@@ -76,23 +81,27 @@ class Console:
             )
             with Progress(*columns, console=RichConsole(file=self._err)) as bar:
                 task = bar.add_task(what, total=total)
-                yield lambda: bar.advance(task)
+                yield lambda count=1: bar.advance(task, count)
             return
         yield _Counter(what, total, self.note).advance
 
 
 class _Counter:
-    def __init__(self, what: str, total: int, say: Callable[[str], None]) -> None:
+    def __init__(self, what: str, total: int | None, say: Callable[[str], None]) -> None:
         self._what, self._total, self._say = what, total, say
         self._done = 0
         self._last = time.monotonic()
 
-    def advance(self) -> None:
-        self._done += 1
+    def advance(self, count: int = 1) -> None:
+        self._done += count
         now = time.monotonic()
-        if now - self._last >= 2.0 or (self._done == self._total and self._total > 1):
+        if now - self._last >= 2.0 or (self._done == self._total and self._done > 1):
             self._last = now
-            self._say(f"{self._what}: {self._done} of {self._total}")
+            self._say(f"{self._what}: {self._done}" + (f" of {self._total}" if self._total else ""))
+
+
+def _harmless(character: str) -> str:
+    return character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
 
 
 def _cell(value: Any) -> str:

@@ -1,28 +1,24 @@
-"""Dead letters over all four programs: finding them, and having them published again.
+"""Dead letters over all four programs, as one list.
 
 Each program keeps the letters of what it could not apply; together they look like one list here, in the order
-in which they were written (letter ids are ULIDs). Replays go through the program that keeps the letter, which
-skips what is settled, so that a replay that was cut short is resumed by running it again.
+in which they were written.
 """
 
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final
 from urllib.parse import quote
 
-import httpx
-
 from cli.api import Api, Json
-from cli.outcome import CommandError, NothingMatched, OutOfReach
+from cli.outcome import NothingMatched, OutOfReach
+from cli.selection import Selection
 from shared.settings import PORTS
 
-AT_ONCE = 8
-"""Requests in flight while replaying."""
-
-SETTLED = "SETTLED"
-REPLAYING = "REPLAYING"
+OPEN: Final = "OPEN"
+REPLAYING: Final = "REPLAYING"
+PARKED: Final = "PARKED"
+EDITED: Final = "EDITED"
+SETTLED: Final = "SETTLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +40,8 @@ class Letter:
     def state(self) -> str:
         return str(self.view["state"])
 
-
-class Fate(StrEnum):
-    """What became of a letter that was to be replayed."""
-
-    APPLIED = "applied"
-    SKIPPED = "skipped: already settled"
-    BACK = "came back"
-    UNDER_WAY = "on its way"
-    FAILED = "could not be replayed"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    letter: Letter
-    fate: Fate
-    detail: str = ""
+    def as_json(self) -> Json:
+        return {"program": self.program, **self.view}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +57,49 @@ class Found:
             raise OutOfReach("\n".join(str(failure) for failure in self.away))
 
 
-def find(api: Api, topic: str | None = None, state: str | None = None) -> Found:
-    """Return all letters, or those of a topic or in a state."""
-    letters: list[Letter] = []
+def find(api: Api, selection: Selection, *states: str) -> Found:
+    """Return the selected letters; states: those in any of these, in the order in which a letter takes them.
+
+    A letter that moves on while the programs are asked is found in the last state in which it was seen.
+    """
+    letters: dict[str, Letter] = {}
     away: list[OutOfReach] = []
-    for program in PORTS:
+    query = selection.query()
+    for program in selection.programs:
         try:
-            views = list(api.items(program, "/dead-letters", {"topic": topic, "state": state}))
+            for state in states or (None,):
+                narrowed = query if state is None else {**query, "state": state}
+                for view in api.items(program, "/dead-letters", narrowed):
+                    letters[view["letterId"]] = Letter(program, view)
         except OutOfReach as failure:
             away.append(failure)
-        else:
-            letters += [Letter(program, view) for view in views]
-    return Found(sorted(letters, key=lambda letter: letter.id), away)
+    return Found(sorted(letters.values(), key=lambda letter: letter.id), away)
 
 
-def one(api: Api, letter_id: str) -> Letter:
+def to_replay(api: Api, selection: Selection) -> Found:
+    """Return the selected letters that a replay is about: open ones, and those that are on their way."""
+    # One that comes back while it is looked for was REPLAYING first.
+    states = () if selection.state else (REPLAYING, OPEN)
+    return find(api, selection, *states)
+
+
+def stream(api: Api, program: str, selection: Selection, *, redact: bool) -> Iterator[Letter]:
+    """Go through a program's selected letters, a page at a time, in the order in which they were written."""
+    query = {**selection.query(), "redact": str(redact).lower()}
+    for view in api.items(program, "/dead-letters", query):
+        yield Letter(program, view)
+
+
+def one(api: Api, letter_id: str, *, redact: bool = True) -> Letter:
     """Return the letter with an id.
 
     Raises NothingMatched where no program keeps it, OutOfReach where one that might can't be asked.
     """
     away: list[OutOfReach] = []
+    query = None if redact else {"redact": "false"}
     for program in PORTS:
         try:
-            return Letter(program, api.get(program, _path(letter_id)))
+            return Letter(program, api.get(program, path(letter_id), query))
         except NothingMatched:
             continue
         except OutOfReach as failure:
@@ -106,74 +108,12 @@ def one(api: Api, letter_id: str) -> Letter:
     raise NothingMatched(f"there is no dead letter {letter_id}")
 
 
-def replay(
-    api: Api, letters: Sequence[Letter], *, asked: Json, patience: float, advance: Callable[[], None]
-) -> list[Result]:
-    """Have letters published again, and hear what became of each; return that in the order of the letters.
-
-    asked: {"who", "why"?} for the ledger; patience: how many seconds without any news are enough; advance:
-    is called whenever one's fate is known. Letters that are on their way already, because an earlier replay
-    was cut short, are not published once more, only waited for.
-    """
-    results: dict[str, Result] = {}
-
-    def learn(found: Iterable[Result | None]) -> bool:
-        news = [result for result in found if result is not None]
-        for result in news:
-            results[result.letter.id] = result
-            advance()
-        return bool(news)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        learn(pool.map(lambda letter: _publish(api, letter, asked), letters))
-        last_news = time.monotonic()
-        while waiting := [letter for letter in letters if letter.id not in results]:
-            gone = _no_longer_on_their_way(api, waiting)
-            if learn(pool.map(lambda letter: _fate(api, letter), gone)):
-                last_news = time.monotonic()
-            elif time.monotonic() - last_news > patience:
-                learn(Result(letter, Fate.UNDER_WAY) for letter in waiting)
-            else:
-                time.sleep(0.1)
-    return [results[letter.id] for letter in letters]
-
-
-def _publish(api: Api, letter: Letter, asked: Json) -> Result | None:
-    """Have a letter published again; return its fate where that is known already."""
-    if letter.state == SETTLED:
-        return Result(letter, Fate.SKIPPED)
-    if letter.state == REPLAYING:
-        return None
-    try:
-        answer = api.send("POST", letter.program, f"{_path(letter.id)}/replays", asked)
-    except CommandError as failure:
-        return Result(letter, Fate.FAILED, str(failure))
-    return Result(letter, Fate.SKIPPED) if answer.status == httpx.codes.OK else None
-
-
-def _no_longer_on_their_way(api: Api, waiting: Sequence[Letter]) -> list[Letter]:
-    still = {letter.id for letter in find(api, state=REPLAYING).letters}
-    return [letter for letter in waiting if letter.id not in still]
-
-
-def _fate(api: Api, letter: Letter) -> Result | None:
-    """Return what became of a published letter: None while that isn't known, or nobody can be asked."""
-    try:
-        view = api.get(letter.program, _path(letter.id))
-    except OutOfReach:
-        return None
-    except CommandError as failure:
-        return Result(letter, Fate.FAILED, str(failure))
-    if view["state"] == SETTLED:
-        return Result(letter, Fate.APPLIED)
-    return None if view["state"] == REPLAYING else Result(letter, Fate.BACK, error_of(view))
-
-
 def error_of(view: Json) -> str:
     """Return why a record could not be applied, in a line."""
     exception = view["exception"]
     return str(exception["message"] or exception["type"])
 
 
-def _path(letter_id: str) -> str:
+def path(letter_id: str) -> str:
+    """Return where a letter is in the REST interface."""
     return f"/dead-letters/{quote(letter_id, safe='')}"

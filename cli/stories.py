@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 from cli.api import Api, Json
-from cli.letters import Fate, Letter, find, replay
+from cli.letters import Letter, find
 from cli.outcome import CommandError
+from cli.replays import Fate, Manner, replay
+from cli.selection import Selection
 from cli.story import Story
 
 WAIT = {"Prefer": "wait=10"}
-ASKED = {"who": "demo", "why": "product 2 is thawed"}
+MANNER = Manner({"who": "demo", "why": "product 2 is thawed"}, patience=20.0)
 
 Tell = Callable[[Story, Api], None]
 
@@ -103,11 +105,11 @@ def dead_letter(story: Story, api: Api) -> None:
     story.promise("it is not cancelled", story.look("order", "/orders/demo-5")["status"] == "CONFIRMING")
     story.request("PUT", "stock", "/products/2", {"frozen": False})
     story.tell(f"handfast dlt replay {letter.id}")
-    [result] = replay(api, [letter], asked=ASKED, patience=20.0, advance=_nothing)
+    [result] = replay(api, [letter], MANNER, _nothing)
     story.promise(f"the letter is {result.fate.value}", result.fate is Fate.APPLIED)
     story.wait("the order becomes CONFIRMED", lambda: _in(story, "demo-5", "CONFIRMED"))
     story.promise("exactly one is sold", story.look("stock", "/products/2")["sold"] == 1)
-    [again] = replay(api, [_now(api, letter)], asked=ASKED, patience=20.0, advance=_nothing)
+    [again] = replay(api, [_now(api, letter)], MANNER, _nothing)
     story.promise("replayed once more, it is skipped", again.fate is Fate.SKIPPED)
 
 
@@ -135,7 +137,7 @@ def _if(view: Json, name: str) -> Json | None:
 
 def _wait_for_letter(story: Story, api: Api, transaction: str) -> Letter:
     def look() -> Json | None:
-        found = [one for one in find(api).letters if one.view.get("transactionId") == transaction]
+        found = find(api, Selection(transaction=transaction)).letters
         return {"letter": found[0]} if found else None
 
     letter = story.wait("the stock service tries, backs off, gives up: a dead letter", look)["letter"]

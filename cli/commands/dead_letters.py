@@ -1,59 +1,86 @@
-"""`handfast dlt`: the dead letters of all programs together."""
+"""`handfast dlt`: the dead letters of all programs together. What is done about them is in `letter_acts`."""
 
-import getpass
-import os
 from collections import Counter
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cli.api import Api
+from cli.api import Api, Json
+from cli.commands import letter_acts
 from cli.console import Console
-from cli.letters import REPLAYING, SETTLED, Fate, Found, Letter, Result, error_of, find, one, replay
+from cli.export import export
+from cli.letters import Letter, error_of, find, one
 from cli.options import AsJson, PortOffset, load_settings
-from cli.outcome import CommandError, NothingMatched, Usage
+from cli.outcome import NothingMatched, OutOfReach
+from cli.selection import Selection, instant, selecting
+from shared.settings import PORTS
 
-dead_letters = typer.Typer(help="List and show dead letters, and replay them.", no_args_is_help=True)
+dead_letters = typer.Typer(
+    help="Find dead letters, replay, park, edit and purge them, and read who did.", no_args_is_help=True
+)
 
-PATIENCE = 30.0
+NoRedact = Annotated[
+    bool, typer.Option("--no-redact", help="Show secrets too; otherwise what looks like one is ***.")
+]
 
 
 @dead_letters.command("list")
-def list_letters(
-    topic: Annotated[str | None, typer.Option(help="Only those of this topic.")] = None,
-    state: Annotated[
-        str | None, typer.Option(help="Only those in this state: OPEN, REPLAYING or SETTLED.")
-    ] = None,
-    as_json: AsJson = False,
-    port_offset: PortOffset = None,
-) -> None:
+@selecting
+def list_letters(selection: Selection, as_json: AsJson = False, port_offset: PortOffset = None) -> None:
     """List dead letters."""
     with Api(load_settings(port_offset)) as api:
-        found = find(api, topic, state and state.upper())
+        found = find(api, selection)
     console = Console()
     if as_json:
-        console.json({"items": [_as_json(letter) for letter in found.letters]})
+        console.json({"items": [letter.as_json() for letter in found.letters]})
     else:
         columns = ("letter", "state", "topic", "kept by", "key", "attempts", "replays", "error")
         console.table(columns, [_row(letter) for letter in found.letters])
     found.insist()
-    if not found.letters and (topic or state):
+    if not found.letters and selection:
+        raise NothingMatched("no dead letter matches")
+
+
+@dead_letters.command("groups")
+@selecting
+def list_groups(selection: Selection, as_json: AsJson = False, port_offset: PortOffset = None) -> None:
+    """Count dead letters that failed alike: with the same exception, from the same place."""
+    parts: dict[str, list[Json]] = {}
+    away: list[OutOfReach] = []
+    with Api(load_settings(port_offset)) as api:
+        for program in selection.programs:
+            try:
+                for part in api.items(program, "/dead-letters/groups", selection.query()):
+                    parts.setdefault(part["group"], []).append(part)
+            except OutOfReach as failure:
+                away.append(failure)
+    groups = sorted(map(_together, parts.values()), key=lambda group: (-group["count"], group["group"]))
+    console = Console()
+    if as_json:
+        console.json({"items": groups})
+    else:
+        columns = ("group", "count", "exception", "place", "topics", "states", "first seen", "last seen")
+        console.table(columns, [_group_row(group) for group in groups])
+    if away:
+        raise OutOfReach("\n".join(map(str, away)))
+    if not groups and selection:
         raise NothingMatched("no dead letter matches")
 
 
 @dead_letters.command()
 def show(
     letter_id: Annotated[str, typer.Argument(help="The letter's id.")],
+    no_redact: NoRedact = False,
     as_json: AsJson = False,
     port_offset: PortOffset = None,
 ) -> None:
     """Show one dead letter with all that is known of it."""
     with Api(load_settings(port_offset)) as api:
-        letter = one(api, letter_id)
+        letter = one(api, letter_id, redact=not no_redact)
     console = Console()
     if as_json:
-        console.json(_as_json(letter))
+        console.json(letter.as_json())
         return
     long = {name: value for name, value in letter.view.items() if isinstance(value, str) and "\n" in value}
     console.pairs([("program", letter.program), *_flat(letter.view, without=long)])
@@ -63,91 +90,124 @@ def show(
             console.line(f"  {line}")
 
 
-@dead_letters.command("replay")
-def replay_letters(
-    letter_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID...", help="Letters to replay.")
+@dead_letters.command("history")
+def read_history(
+    letter_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="A letter; otherwise the whole ledger.")
     ] = None,
-    topic: Annotated[str | None, typer.Option(help="All of this topic that are not settled.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that are not settled; needs --yes.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Yes, all of them.")] = False,
-    why: Annotated[str | None, typer.Option(help="The reason, for the ledger of replays.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Say what would be replayed, and replay nothing.")] = False,
+    act: Annotated[
+        str | None, typer.Option(help="Only acts of this kind: replay, park, release, edit or purge.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only acts since then: ISO 8601, or 2h for two hours ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only acts before then.")] = None,
     as_json: AsJson = False,
     port_offset: PortOffset = None,
 ) -> None:
-    """Have dead letters published again, and wait to hear what becomes of them.
+    """Read the ledger: who did what to dead letters, when and why."""
+    query = {"act": act, "since": instant("--since", since), "until": instant("--until", until)}
+    with Api(load_settings(port_offset)) as api:
+        lines, away = _ledger(api, letter_id, query)
+    console = Console()
+    if as_json:
+        console.json({"items": lines})
+    else:
+        columns = ("at", "act", "letter", "kept by", "who", "why", "details")
+        console.table(columns, [_act_row(line) for line in lines])
+    if away:
+        raise OutOfReach("\n".join(map(str, away)))
+    if not lines and (letter_id or act or since or until):
+        raise NothingMatched("the ledger has nothing of that")
 
-    A letter that is settled is skipped. Interrupted, it is resumed by running it again.
-    """
-    if sum((bool(letter_ids), topic is not None, everything)) != 1:
-        raise Usage("say which letters: either their ids, or --topic T, or --all")
-    if everything and not (yes or dry_run):
-        raise Usage("--all replays every letter of every program: add --yes if that is meant, or --dry-run")
+
+@dead_letters.command("export")
+@selecting
+def export_letters(
+    selection: Selection,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write; standard output otherwise.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an export into --output was cut short.")
+    ] = False,
+    no_redact: NoRedact = False,
+    port_offset: PortOffset = None,
+) -> None:
+    """Write dead letters as JSON lines in ASCII; keys and values that are no text are base64."""
     console = Console()
     with Api(load_settings(port_offset)) as api:
-        found = _chosen(api, letter_ids or [], topic)
-        if not found.letters:
-            found.insist()
-            raise NothingMatched("no dead letter to replay")
-        if dry_run:
-            _say_plan(console, found.letters, as_json)
-            found.insist()
-            return
-        with console.progress("replaying", len(found.letters)) as advance:
-            asked = {"who": _who(), **({} if why is None else {"why": why})}
-            results = replay(api, found.letters, asked=asked, patience=PATIENCE, advance=advance)
-    _say_results(console, results, as_json)
-    failed = sum(result.fate not in (Fate.APPLIED, Fate.SKIPPED) for result in results)
-    found.insist()
-    if failed:
-        raise CommandError(f"{failed} of {len(results)} letters are not applied")
+        count = export(api, selection, output, resume=resume, redact=not no_redact)
+    console.note(f"{count} letters written")
+    if count == 0 and selection and not resume:
+        raise NothingMatched("no dead letter matches")
 
 
-def _who() -> str:
-    """Return who is at the terminal: the login name, or the user's number where that has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
+dead_letters.command("replay")(letter_acts.replay_letters)
+dead_letters.command("park")(letter_acts.park_letters)
+dead_letters.command("release")(letter_acts.release_letters)
+dead_letters.command("edit")(letter_acts.edit_letter)
+dead_letters.command("purge")(letter_acts.purge_letters)
 
 
-def _chosen(api: Api, letter_ids: Sequence[str], topic: str | None) -> Found:
-    if letter_ids:
-        return Found([one(api, letter_id) for letter_id in dict.fromkeys(letter_ids)], [])
-    found = find(api, topic)
-    return Found([letter for letter in found.letters if letter.state != SETTLED], found.away)
+def _ledger(api: Api, letter_id: str | None, query: Json) -> tuple[list[Json], list[OutOfReach]]:
+    """Return the lines of all programs in the order of their instants, and what could not be asked."""
+    lines: list[Json] = []
+    away: list[OutOfReach] = []
+    for program in PORTS:
+        try:
+            found = list(api.items(program, "/dead-letters/history", {**query, "letterId": letter_id}))
+        except OutOfReach as failure:
+            away.append(failure)
+        else:
+            lines += [{"program": program, **line} for line in found]
+    return sorted(lines, key=lambda line: (line["at"], line["actId"])), away
 
 
-def _say_plan(console: Console, letters: Sequence[Letter], as_json: bool) -> None:
-    plan = {
-        SETTLED: "would be skipped: already settled",
-        REPLAYING: "would be waited for: on its way already",
+def _together(parts: list[Json]) -> Json:
+    """Put together what several programs say of one group."""
+    topics: Counter[str] = Counter()
+    states: Counter[str] = Counter()
+    for part in parts:
+        topics.update(part["topics"])
+        states.update(part["states"])
+    return {
+        **parts[0],
+        "count": sum(part["count"] for part in parts),
+        "topics": dict(topics),
+        "states": dict(states),
+        "firstSeen": min(part["firstSeen"] for part in parts),
+        "lastSeen": max(part["lastSeen"] for part in parts),
     }
-    rows = [(letter.id, letter.topic, plan.get(letter.state, "would be replayed")) for letter in letters]
-    if as_json:
-        console.json({"items": [{"letterId": i, "topic": t, "plan": what} for i, t, what in rows]})
-    else:
-        console.table(("letter", "topic", "plan"), rows)
 
 
-def _say_results(console: Console, results: Sequence[Result], as_json: bool) -> None:
-    counts = Counter(result.fate for result in results)
-    if as_json:
-        items = [
-            {"letterId": r.letter.id, "topic": r.letter.topic, "result": r.fate.value, "detail": r.detail}
-            for r in results
-        ]
-        console.json({"items": items, "counts": {fate.name.lower(): counts[fate] for fate in Fate}})
-        return
-    for result in results:
-        detail = f": {result.detail}" if result.detail else ""
-        console.line(f"{result.letter.id}  {result.letter.topic}  {result.fate.value}{detail}")
-    console.line(", ".join(f"{count} {fate.value}" for fate, count in counts.items()))
+def _group_row(group: Json) -> tuple[Any, ...]:
+    def counted(counts: Json) -> str:
+        return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+    return (
+        group["group"],
+        group["count"],
+        group["exception"],
+        group["place"],
+        counted(group["topics"]),
+        counted(group["states"]),
+        group["firstSeen"],
+        group["lastSeen"],
+    )
 
 
-def _as_json(letter: Letter) -> dict[str, Any]:
-    return {"program": letter.program, **letter.view}
+def _act_row(line: Json) -> tuple[Any, ...]:
+    details = ", ".join(f"{name} {value}" for name, value in (line.get("details") or {}).items())
+    return (
+        line["at"],
+        line["act"],
+        line["letterId"],
+        line["program"],
+        line["who"],
+        line.get("why"),
+        details,
+    )
 
 
 def _row(letter: Letter) -> tuple[Any, ...]:

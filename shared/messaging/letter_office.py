@@ -101,19 +101,12 @@ class LetterOffice:
         after: tuple[Millis, str] | None = None,
         limit: int,
     ) -> tuple[list[LedgerLine], bool]:
-        """Return lines of the ledger, oldest first, and whether more follow; raise NotFound for a letter of
-        which neither it nor the ledger knows.
-        """
-
-        def work(connection: Connection) -> tuple[list[LedgerLine], bool]:
-            found = history(
+        """Return lines of the ledger, oldest first, and whether more follow."""
+        return await self._database.read(
+            lambda connection: history(
                 connection, letter_id=letter_id, act=act, since=since, until=until, after=after, limit=limit
             )
-            if letter_id is not None and not found[0]:
-                find(connection, letter_id)
-            return found
-
-        return await self._database.read(work)
+        )
 
     async def replay(
         self, letter_id: str, asked: Asked, *, max_replays: int | None = None, also_parked: bool = True

@@ -60,6 +60,9 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
 
     @router.get("/history", response_model=Page[ActView], summary="Read the ledger of all acts, oldest first")
     async def read_history(
+        letter_id: Annotated[
+            Id | None, Query(alias="letterId", description="Only acts on this letter.")
+        ] = None,
         act: Annotated[Act | None, Query(description="Only acts of this kind.")] = None,
         since: Annotated[Instant | None, Query(description="Only acts at or after this instant.")] = None,
         until: Annotated[Instant | None, Query(description="Only acts before this instant.")] = None,
@@ -67,6 +70,7 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         found = await office.history(
+            letter_id=letter_id,
             act=act,
             since=millis(since),
             until=millis(until),
@@ -95,7 +99,11 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         letter_id: Id, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
     ) -> Response:
         after = decode_cursor(cursor, int, str)
-        return _lines(*await office.history(letter_id=letter_id, after=after, limit=limit))
+        lines, more = await office.history(letter_id=letter_id, after=after, limit=limit)
+        if not lines:
+            # One to which nothing was done yet is there all the same; raises NotFound otherwise.
+            await office.show(letter_id)
+        return _lines(lines, more)
 
     both = APIRouter()
     both.include_router(router)
