@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from shared.clock import Clock, Millis
 from shared.database.port import Database
-from shared.messaging.letters import LETTER, LetterState, settle_by_id
+from shared.messaging.letters import CLOSED, LETTER, settle_by_id
 from shared.tcc.audit import Auditor, Discrepancy, Ledger, LedgerAudit, Verdict
 from shared.tcc.fence import RESERVATION, is_holding
 from shared.tcc.protocol import State
@@ -103,7 +103,7 @@ _SETTLED_LETTERS: Any = (
     .select_from(LETTER.join(RESERVATION, RESERVATION.c.id == LETTER.c.branch_id))
     .where(
         LETTER.c.topic == bindparam("topic"),
-        LETTER.c.state != LetterState.SETTLED.value,
+        LETTER.c.state.not_in([state.value for state in CLOSED]),
         LETTER.c.updated_at < bindparam("since"),
         RESERVATION.c.state.in_([State.CONFIRMED.value, State.CANCELLED.value]),
         LETTER.c.id > bindparam("after"),
