@@ -79,6 +79,11 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         )
         return _lines(*found)
 
+    @router.get("/purges", response_model=Page[ActView], summary="List what was purged, oldest first")
+    async def list_purges(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
+        after = decode_cursor(cursor, int, str)
+        return _lines(*await office.history(act=Act.PURGE, after=after, limit=limit))
+
     @router.get(
         "/{letter_id}",
         response_model=LetterDetails,
