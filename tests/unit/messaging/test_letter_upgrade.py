@@ -29,7 +29,7 @@ def first_release(path: Path, failures: list[Failure]) -> None:
     with engine.connect() as connection, connection.begin():
         command.upgrade(config(connection, locations("stock")), "messaging_0001")
     engine.dispose()
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(path)) as kept:
         for number, failure in enumerate(failures):
             row = {
                 "id": f"L{number}",
@@ -55,9 +55,9 @@ def first_release(path: Path, failures: list[Failure]) -> None:
                 "updated_at": 2_000 + number,
             }
             names, places = ", ".join(row), ", ".join(f":{name}" for name in row)
-            connection.execute(f"INSERT INTO letter ({names}) VALUES ({places})", row)  # noqa: S608 - names of our own
-        connection.execute("INSERT INTO replay VALUES ('R1', 'L0', 1500, 'ann', 'thawed')")
-        connection.commit()
+            kept.execute(f"INSERT INTO letter ({names}) VALUES ({places})", row)  # noqa: S608 - names of our own
+        kept.execute("INSERT INTO replay VALUES ('R1', 'L0', 1500, 'ann', 'thawed')")
+        kept.commit()
 
 
 def test_letters_of_the_first_release_are_found_grouped_and_accounted_for(tmp_path: Path) -> None:
