@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from shared.http.server import run_program
+from shared.messaging.prospects import Unbound
 from shared.program import OWN, Program, Surroundings
 from shared.tcc.service import host_participant, participant_routes
 from stock_service.api import product_routes
@@ -33,7 +34,13 @@ def create_app(settings: StockSettings, surroundings: Surroundings = OWN) -> Fas
         description="Products, and reservations of them: units are held (Try), sold (Confirm) or put back "
         "(Cancel). Drops: limited units, first come, first served.",
         routers=[
-            *participant_routes(program, host, auditors(program.database, program.clock)),
+            *participant_routes(
+                program,
+                host,
+                auditors(program.database, program.clock),
+                # A claim whose record is given up is given back in the commit that keeps the letter.
+                prospects={drops.listener.topic: Unbound()},
+            ),
             product_routes(program.database, program.clock, program.new_id),
             drops.routes,
         ],

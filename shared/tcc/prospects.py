@@ -9,8 +9,9 @@ from typing import Final
 from shared.database.port import Database
 from shared.messaging.letters import DeadLetter
 from shared.messaging.prospects import Prospect
+from shared.messaging.values import InvalidMessage
 from shared.tcc import fence
-from shared.tcc.confirmations import InvalidMessage, read_confirm
+from shared.tcc.confirmations import read_confirm
 from shared.tcc.inquiry import Asks
 from shared.tcc.protocol import State
 

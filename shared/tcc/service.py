@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter
 
 from shared.messaging.listener import Listener
-from shared.messaging.prospects import ByTopic
+from shared.messaging.prospects import ByTopic, Prospects
 from shared.messaging.relay import GivenUp
 from shared.messaging.retry import Retry
 from shared.program import Program
@@ -70,18 +70,22 @@ def host_participant(
 
 
 def participant_routes(
-    program: Program, host: ParticipantHost[C], auditors: Sequence[Auditor] = ()
+    program: Program,
+    host: ParticipantHost[C],
+    auditors: Sequence[Auditor] = (),
+    prospects: Mapping[str, Prospects] | None = None,
 ) -> list[APIRouter]:
     """Return the routes that every participant's program has: reservations, dead letters and audits.
 
-    auditors: what the program checks in its own tables, beside what every participant does.
+    auditors: what the program checks in its own tables, beside what every participant does; prospects: by
+    topic, what letters of its other listeners stand for.
     """
     settings = program.settings
     grace_ms = round(settings.reconcile_grace_seconds * 1000)
     own = leftovers(program.database, program.clock, host.participant.topic, grace_ms)
-    prospects = ConfirmProspects(program.database, Inquirer(program.caller, settings.url("coordinator")))
+    confirms = ConfirmProspects(program.database, Inquirer(program.caller, settings.url("coordinator")))
     return [
         reservation_routes(host, base_url=settings.own_url(program.name), hold_seconds=settings.hold_seconds),
-        program.dead_letters(ByTopic({host.participant.topic: prospects})),
+        program.dead_letters(ByTopic({host.participant.topic: confirms, **(prospects or {})})),
         audit_routes([*own, *auditors]),
     ]

@@ -43,7 +43,9 @@ class Topic:
         """Return all letters of the topic, as the API shows them page by page."""
         found, cursor = [], ""
         while True:
-            page = self.programs.read(self.program, f"/dead-letters?topic={self.name}&limit=20{cursor}")
+            page = self.programs.read(
+                self.program, f"/dead-letters?topic={self.name}&redact=false&limit=20{cursor}"
+            )
             found += page["items"]
             if page["nextCursor"] is None:
                 return found

@@ -415,7 +415,7 @@ def group(topic: str, count: int, seen: str) -> dict[str, Any]:
 
 def purges(fake: FakeStack, *pages: dict[str, Any]) -> None:
     for program in ("coordinator", "order", "stock", "payment"):
-        nothing = {"purged": [], "kept": [], "nextCursor": None}
+        nothing: dict[str, Any] = {"purged": [], "kept": [], "nextCursor": None}
         fake.answers[f"POST {program}/dead-letters/purges"] = (200, nothing)
     answers: Iterator[dict[str, Any]] = iter(pages)
     fake.answers["POST stock/dead-letters/purges"] = lambda _: (200, next(answers))
