@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     max_replays: int = Field(
         10,
         ge=1,
-        description="Replays after which a dead letter is parked instead, counted since its last release.",
+        description="Number of replays, since its last release, after which a dead letter is parked instead.",
     )
     replay_schedule_seconds: float = Field(
         0.0,
