@@ -1,4 +1,4 @@
-"""The person who runs the shop in a simulation: takes stock now and then, and replays dead letters."""
+"""The person who runs the shop in a simulation: takes stock now and then, and sees to dead letters."""
 
 import asyncio
 import random
@@ -17,7 +17,8 @@ UNSETTLED: Final[Mapping[str, str]] = {
 }
 RESERVED: Final = "SELECT count(*) FROM reservation WHERE state NOT IN ('CONFIRMED', 'CANCELLED')"
 LETTERS: Final = (
-    "SELECT count(*) FROM letter WHERE state <> 'SETTLED' AND branch_id IS NOT NULL AND branch_id <> 'poison'"
+    "SELECT count(*) FROM letter WHERE state NOT IN ('EDITED', 'SETTLED') AND branch_id IS NOT NULL "
+    "AND branch_id <> 'poison'"
 )
 STOCKTAKE: Final = ("product-0", "product-1")
 """Products that are counted now and then, and frozen meanwhile."""
@@ -48,13 +49,21 @@ class Operator:
             await self._thaw(product)
 
     async def replay_all(self) -> None:
-        """Replay every open letter once, as far as its program answers."""
+        """Replay every letter once, as far as its program answers; some are parked, some sent as an edit."""
         for program in PROGRAMS:
             listed = await self._ask("GET", program, "/dead-letters?limit=500")
             for letter in (listed or {}).get("items", []):
-                if letter["state"] == "OPEN" and letter["branchId"] not in (None, "poison"):
-                    path = f"/dead-letters/{letter['letterId']}/replays"
-                    await self._ask("POST", program, path, {"who": "operator", "why": "thawed"})
+                if letter["branchId"] not in (None, "poison"):
+                    await self._see_to(program, letter)
+
+    async def _see_to(self, program: str, letter: Mapping[str, Any]) -> None:
+        path, body = f"/dead-letters/{letter['letterId']}", {"who": "operator", "why": "thawed"}
+        if letter["state"] == "PARKED":
+            await self._ask("POST", program, f"{path}/releases", body)
+        elif letter["state"] == "OPEN":
+            act = self._randomness.choices(("replays", "parkings", "edits"), (8, 1, 1))[0]
+            said = {"value": letter["value"]} if act == "edits" else {}
+            await self._ask("POST", program, f"{path}/{act}", body | said)
 
     def unsettled(self) -> bool:
         """Say whether anything is still under way, by a look into the databases."""
