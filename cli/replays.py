@@ -24,6 +24,8 @@ AT_ONCE: Final = 8
 MOST_ON_THEIR_WAY: Final = 500
 """Letters published and not yet heard of, at most: so many are asked about at a time."""
 LOOK_SECONDS: Final = 0.1
+CATCH_UP_SECONDS: Final = 0.1
+"""What a rate's delays may be made up for by: so much of it goes at once, and no more."""
 
 
 class Fate(StrEnum):
@@ -104,14 +106,16 @@ class _Run:
         self._asking: dict[Future[Result | None], Letter] = {}
         self._waiting = {letter.id: letter for letter in letters if letter.state == REPLAYING}
         self._results: dict[str, Result] = {}
+        self._looking: Future[list[Result | None]] | None = None
         self._next_at = self._look_at = self._news_at = time.monotonic()
 
     def results(self) -> dict[str, Result]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        # Looking has threads of its own: it may take long, and the rate is kept meanwhile.
+        with ThreadPoolExecutor(AT_ONCE) as pool, ThreadPoolExecutor(1) as looker:
             while self._pending or self._asking or self._waiting:
                 self._ask(pool)
                 self._answers()
-                self._look(pool)
+                self._look(looker)
                 if time.monotonic() - self._news_at > self._manner.patience:
                     self._give_up()
         return self._results
@@ -125,8 +129,7 @@ class _Run:
             letter = self._pending.popleft()
             self._asking[pool.submit(_publish, self._api, letter, self._manner.asked)] = letter
             if self._manner.rate is not None:
-                # What was missed is not made up for by a burst of more than a second's worth.
-                self._next_at = max(self._next_at, now - 1) + 1 / self._manner.rate
+                self._next_at = max(self._next_at, now - CATCH_UP_SECONDS) + 1 / self._manner.rate
 
     def _answers(self) -> None:
         """Take in what was answered by now, or wait a moment for it."""
@@ -142,19 +145,18 @@ class _Run:
             else:
                 self._learn([result])
 
-    def _look(self, pool: ThreadPoolExecutor) -> None:
+    def _look(self, looker: ThreadPoolExecutor) -> None:
         """Look now and then what became of those that were published."""
-        began = time.monotonic()
-        if not self._waiting or began < self._look_at:
-            return
-        still = {letter.id for letter in find(self._api, Selection(), REPLAYING).letters}
-        gone = [letter for letter_id, letter in self._waiting.items() if letter_id not in still]
-        self._learn(pool.map(lambda letter: _fate(self._api, letter), gone))
-        self._look_at = time.monotonic() + max(LOOK_SECONDS, time.monotonic() - began)
+        if self._looking is not None:
+            if self._looking.done():
+                self._learn(self._looking.result())
+                self._looking, self._look_at = None, time.monotonic() + LOOK_SECONDS
+        elif self._waiting and time.monotonic() >= self._look_at:
+            self._looking = looker.submit(_fates, self._api, list(self._waiting.values()))
 
     def _learn(self, found: Iterable[Result | None]) -> None:
         for result in found:
-            if result is not None:
+            if result is not None and result.letter.id not in self._results:
                 self._waiting.pop(result.letter.id, None)
                 self._results[result.letter.id] = result
                 self._news_at = time.monotonic()
@@ -181,6 +183,14 @@ def _publish(api: Api, letter: Letter, asked: Json) -> Result | None:
     said = answer.body
     detail = f"after {said['replays']} replays" if said["skipped"] == "parked" else said.get("replacedBy", "")
     return Result(letter, _SKIPPED[said["skipped"]], detail)
+
+
+def _fates(api: Api, waiting: Sequence[Letter]) -> list[Result | None]:
+    """Return what became of published letters, as far as that is known."""
+    still = {letter.id for letter in find(api, Selection(), REPLAYING).letters}
+    gone = [letter for letter in waiting if letter.id not in still]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda letter: _fate(api, letter), gone))
 
 
 def _fate(api: Api, letter: Letter) -> Result | None:
