@@ -86,7 +86,8 @@ class Scene:
         """Have so many decided Confirms become letters; return their transactions."""
         product = f"/products/{self._product}"
         self._api.send("PUT", "stock", product, {"onHand": letters})
-        branch = {"participant": "stock", "claim": {"productId": self._product, "qty": 1}}
+        claim = {"productId": self._product, "qty": 1}
+        branch = {"participant": "stock", "claim": claim, "key": self._product}
         wanted = {"mode": "manual", "timeoutSeconds": 3_600, "branches": [branch]}
 
         def tried(_: int) -> str:

@@ -1,15 +1,11 @@
 """The commands on a real stack: orders, transactions and dead letters by hand."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
-from cli.launcher import ROOT
 from cli.stack import OwnStack
 from tests.e2e.conftest import Ended, Rest, handfast
 from tests.e2e.waiting import eventually
@@ -165,40 +161,3 @@ def test_a_dead_letter_is_listed_shown_replayed_and_then_skipped(command: Comman
 
 def test_ids_that_look_like_paths_reach_nothing_else(command: Command) -> None:
     assert command("orders", "show", "../products/1").code in (1, 3)
-
-
-def test_a_killed_replay_is_resumed_and_each_letter_applied_once(
-    command: Command, rest: Rest, stack: OwnStack
-) -> None:
-    count = 25
-    rest.send("PUT", "stock/products/many", {"onHand": count}).raise_for_status()
-    orders = [f"many-{number}" for number in range(count)]
-    for order_id in orders:
-        assert rest.order(order_id, "many", hold={"seconds": 300}).json()["status"] == "HELD"
-    rest.send("PUT", "stock/products/many", {"frozen": True}).raise_for_status()
-    for order_id in orders:
-        assert rest.send("PUT", f"order/orders/{order_id}").status_code == 200
-
-    def letters(state: str) -> list[Any]:
-        ended = command("dlt", "list", "--topic", "stock-adjustment", "--state", state, "--json")
-        return list(json.loads(ended.out)["items"])
-
-    eventually(lambda: len(letters("OPEN")) == count, f"{count} letters are kept", 60)
-    rest.send("PUT", "stock/products/many", {"frozen": False}).raise_for_status()
-    arguments = ("dlt", "replay", "--topic", "stock-adjustment", "--port-offset")
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *arguments, str(stack.settings.port_offset)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    eventually(lambda: len(rest.get("stock/dead-letters?state=OPEN&limit=500")["items"]) < count, "it began")
-    killed.kill()
-    killed.wait()
-    resumed = command("dlt", "replay", "--topic", "stock-adjustment")
-    assert resumed.code in (0, 3), resumed.err
-    for order_id in orders:
-        look = partial(rest.get, f"order/orders/{order_id}")
-        eventually(lambda look=look: look()["status"] == "CONFIRMED", f"{order_id} is CONFIRMED")  # type: ignore[misc]
-    product = rest.get("stock/products/many")
-    assert (product["sold"], product["held"], product["onHand"]) == (count, 0, 0)
