@@ -25,8 +25,8 @@ def create_app(settings: StockSettings, surroundings: Surroundings = OWN) -> Fas
         bell=program.bell,
         registry=program.metrics.registry,
     )
-    for name, loop in drops.loops.items():
-        program.run(name, loop)
+    for name, (loop, check) in drops.loops.items():
+        program.run(name, loop, check)
     participant = BY_STRATEGY[settings.stock_strategy]
     host = host_participant(program, participant, listeners=[drops.listener], given_up=drops.given_up)
     return program.api(
@@ -37,7 +37,7 @@ def create_app(settings: StockSettings, surroundings: Surroundings = OWN) -> Fas
             *participant_routes(
                 program,
                 host,
-                auditors(program.database, program.clock),
+                [*auditors(program.database, program.clock), *drops.auditors],
                 # A claim whose record is given up is given back in the commit that keeps the letter.
                 prospects={drops.listener.topic: Unbound()},
             ),

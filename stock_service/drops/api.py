@@ -152,11 +152,10 @@ class _Drops:
         for name in {"opens_at", "closes_at"} & changes.keys():
             changes[name] = None if changes[name] is None else from_iso(changes[name])
         now = self._clock.now()
-        offer, created = await self._database.write(
-            lambda connection: offers.put(connection, code, changes, now)
-        )
-        await self._gate.renew(code)
-        return json_answer(_drop(offer), 201 if created else 200)
+        put = await self._database.write(lambda connection: offers.put(connection, code, changes, now))
+        if put.changed:
+            await self._gate.renew(code)
+        return json_answer(_drop(put.offer), 201 if put.created else 200)
 
     async def get(self, code: Id) -> Response:
         """Read a drop: its terms, and what is issued, pending and remaining."""

@@ -56,10 +56,10 @@ def slots(connection: Connection, code: str, customer_id: str) -> list[int]:
     return [slot for (slot,) in rows]
 
 
-def live_among(connection: Connection, claim_ids: Collection[str]) -> set[str]:
-    """Return those of the ids that are live claims'."""
-    statement = select(DROP_CLAIM.c.id).where(DROP_CLAIM.c.id.in_(list(claim_ids)), LIVE)
-    return set(connection.execute(statement).scalars())
+def known_among(connection: Connection, claim_ids: Collection[str]) -> dict[str, Claim]:
+    """Return those of the claims that there are, by their ids."""
+    statement = select(DROP_CLAIM).where(DROP_CLAIM.c.id.in_(list(claim_ids)))
+    return {row.id: _claim(row) for row in connection.execute(statement)}
 
 
 def page(

@@ -9,12 +9,13 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Histogram
 
 from shared.errors import Transient
-from stock_service.drops.entry import Declined, Entered, Verdict, Want
+from stock_service.drops.entry import Declined, Entered, Stale, Verdict, Want
 from stock_service.drops.gate import Gate
 
 BATCH: Final = 512
@@ -22,8 +23,17 @@ BATCH: Final = 512
 MOST_WAITING: Final = 10_000
 """More than so many that wait are turned away."""
 
-_Waiting = tuple[Want, "asyncio.Future[Entered]"]
+MOST_ASKED: Final = 5
+"""How often a claim is asked for whose gate was built anew in between."""
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    want: Want
+    done: "asyncio.Future[Entered]"
+    asked: int = 0
 
 
 class Desk:
@@ -46,7 +56,7 @@ class Desk:
             raise Transient("Too many claims wait; nothing was claimed. Try again later.", "overloaded")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Entered] = loop.create_future()
-        self._waiting.append((want, done))
+        self._waiting.append(_Waiting(want, done))
         if self._serving is None or self._serving.done():
             # In a context of its own: it serves many requests, and belongs to the trace of none.
             self._serving = loop.create_task(self._serve_all(), name="drop-desk", context=Context())
@@ -58,11 +68,17 @@ class Desk:
             await asyncio.sleep(0)
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             self._sizes.observe(len(batch))
-            verdicts = await self._ask([want for want, _ in batch])
-            for (_, done), verdict in zip(batch, verdicts, strict=True):
-                _answer(done, verdict)
+            verdicts = await self._ask([one.want for one in batch])
+            again = []
+            for one, verdict in zip(batch, verdicts, strict=True):
+                one.asked += 1
+                if isinstance(verdict, Stale) and one.asked < MOST_ASKED:
+                    again.append(one)
+                else:
+                    _answer(one.done, verdict)
+            self._waiting.extendleft(reversed(again))
 
-    async def _ask(self, wants: Sequence[Want]) -> Sequence[Verdict | Exception]:
+    async def _ask(self, wants: Sequence[Want]) -> Sequence[Verdict | Stale | Exception]:
         """Return one verdict each. A batch over which the gate fails unexpectedly is asked for one by one."""
         try:
             return await self._gate.enter(wants)
@@ -75,10 +91,12 @@ class Desk:
             return [(await self._ask([want]))[0] for want in wants]
 
 
-def _answer(done: "asyncio.Future[Entered]", verdict: Verdict | Exception) -> None:
+def _answer(done: "asyncio.Future[Entered]", verdict: Verdict | Stale | Exception) -> None:
     if done.done():  # Whoever asked has gone; a claim that was let in stands.
         return
     if isinstance(verdict, Entered):
         done.set_result(verdict)
+    elif isinstance(verdict, Stale):
+        done.set_exception(Transient("The gate is being built; nothing was claimed. Try again."))
     else:
         done.set_exception(verdict.error if isinstance(verdict, Declined) else verdict)

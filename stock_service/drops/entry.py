@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.errors import Refused, Transient
+from shared.errors import Refused
 from shared.idempotency import Intent
 from stock_service.drops.claims import Claim
 
@@ -34,9 +34,9 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """It is not let in. counted: the journal's own count says so, not what is remembered under a key."""
+    """It is not let in. counted: because by the journal's own count the drop is full, or the customer is."""
 
-    error: Refused | Transient
+    error: Refused
     counted: bool = False
 
 

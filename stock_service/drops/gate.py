@@ -9,21 +9,21 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from shared.database.port import Database
-from stock_service.drops.entry import Verdict, Want
+from stock_service.drops.entry import Stale, Verdict, Want
 from stock_service.drops.journal import Journal
 
 
 class Gate(Protocol):
-    async def enter(self, wants: Sequence[Want]) -> Sequence[Verdict]:
+    async def enter(self, wants: Sequence[Want]) -> Sequence[Verdict | Stale]:
         """Decide about claims, in the order in which they came, and journal those that are let in.
 
-        Returns what became of each. Raises Transient where nothing could be decided, or not be journaled:
-        then nobody has been let in.
+        Returns what became of each; Stale: nothing yet, it has to be asked for again. Raises Transient where
+        nothing could be decided, or not be journaled: then nobody has been let in.
         """
         ...
 
     async def renew(self, code: str) -> None:
-        """Take note that a drop's terms have changed."""
+        """Take note that a drop's terms have changed. The change stands, whatever comes of this."""
         ...
 
 

@@ -121,7 +121,7 @@ class Journal:
         now = self._clock.now()
         due = claims.due(connection, now, most)
         for claim in due:
-            pause = min(self._republish_ms << min(claim.publications, 16), self._republish_max_ms)
+            pause = min(self._republish_ms << min(claim.publications + 1, 16), self._republish_max_ms)
             _POSTPONE.run(
                 connection,
                 {"of_id": claim.id, "publication": claim.publications + 1, "due": now + pause},
@@ -152,8 +152,7 @@ class Journal:
         )
 
     def _enter(self, batch: "Batch", want: Want) -> Verdict:
-        decided = want.refusal or self._decide(batch, want)
-        counted = want.refusal is None and isinstance(decided, Refused)
+        decided = Declined(want.refusal) if want.refusal is not None else self._decide(batch, want)
         if want.intent is not None:
             try:
                 known = self._recall(batch, want, decided)
@@ -161,35 +160,37 @@ class Journal:
                 return Declined(remembered)
             if known is not None:
                 return Entered(claims.read(batch.connection, known), repeated=True)
-        if isinstance(decided, Refused):
-            return Declined(decided, counted)
+        if isinstance(decided, Declined):
+            return decided
         batch.taken[want.code] += 1
         return Entered(self._write(batch, want, decided))
 
-    def _decide(self, batch: "Batch", want: Want) -> int | Refused:
+    def _decide(self, batch: "Batch", want: Want) -> int | Declined:
         """Return the place that the claim takes among its customer's, or why it takes none."""
         offer = batch.offers[want.code]
         if offer is None:
-            return unknown_drop(want.code)
+            return Declined(unknown_drop(want.code))
         refusal = (
             _not_again(batch.connection, want)
             if want.again
             else closed(want.code, offer.terms, self._clock.now())
         )
         if refusal is not None:
-            return refusal
+            return Declined(refusal)
         held = claims.slots(batch.connection, want.code, want.customer_id)
         slot = free_slot(held, offer.per_customer)
         if slot is None:
-            return already_claimed(want.code, want.customer_id, offer.per_customer)
-        return slot if offer.taken + batch.taken[want.code] < offer.quantity else sold_out(want.code)
+            return Declined(already_claimed(want.code, want.customer_id, offer.per_customer), counted=True)
+        if offer.taken + batch.taken[want.code] >= offer.quantity:
+            return Declined(sold_out(want.code), counted=True)
+        return slot
 
-    def _recall(self, batch: "Batch", want: Want, decided: int | Refused) -> str | None:
+    def _recall(self, batch: "Batch", want: Want, decided: int | Declined) -> str | None:
         """Return the claim of the same request before, or None where this is the first with its key."""
         assert want.intent is not None
         now = self._clock.now()
-        if isinstance(decided, Refused):
-            return idempotency.remember(batch.connection, want.intent, decided, now)
+        if isinstance(decided, Declined):
+            return idempotency.remember(batch.connection, want.intent, decided.error, now)
         return idempotency.claim(batch.connection, want.intent, now, want.claim_id)
 
     def _write(self, batch: "Batch", want: Want, slot: int) -> Claim:

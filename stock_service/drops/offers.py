@@ -31,8 +31,16 @@ class Offer(NamedTuple):
         return Terms(self.quantity, self.per_customer, self.opens_at, self.closes_at)
 
 
-def put(connection: Connection, code: str, changes: Mapping[str, Any], now: Millis) -> tuple[Offer, bool]:
-    """Create a drop or change its terms; return it and whether it was created.
+class Put(NamedTuple):
+    """A drop after it was put. changed: it was there, and has other terms now."""
+
+    offer: Offer
+    created: bool
+    changed: bool
+
+
+def put(connection: Connection, code: str, changes: Mapping[str, Any], now: Millis) -> Put:
+    """Create a drop or change its terms.
 
     changes: quantity, and of per_customer, opens_at and closes_at those that are given. Raises what
     domain.check_terms raises.
@@ -44,10 +52,11 @@ def put(connection: Connection, code: str, changes: Mapping[str, Any], now: Mill
     check_terms(
         code, after.terms, taken=before.taken, most_of_one_customer=_most_of_one_customer(connection, code)
     )
-    if after.terms != before.terms:
+    changed = after.terms != before.terms
+    if changed:
         values = {"epoch": _next_epoch(before, now), "updated_at": now, **changes}
         connection.execute(update(DROP_OFFER).where(DROP_OFFER.c.code == code).values(values))
-    return read(connection, code), created
+    return Put(read(connection, code), created, changed and not created)
 
 
 def begin_epoch(connection: Connection, code: str, now: Millis) -> Offer:
@@ -74,12 +83,18 @@ def locked(connection: Connection, code: str) -> Offer:
     return offer
 
 
+def find(connection: Connection, code: str) -> Offer | None:
+    """Read a drop; None where there is none."""
+    row = connection.execute(_READ, {"of_code": code}).one_or_none()
+    return None if row is None else Offer(*row)
+
+
 def read(connection: Connection, code: str) -> Offer:
     """Read a drop; raises NotFound."""
-    row = connection.execute(_READ, {"of_code": code}).one_or_none()
-    if row is None:
+    offer = find(connection, code)
+    if offer is None:
         raise unknown_drop(code)
-    return Offer(*row)
+    return offer
 
 
 def page(connection: Connection, after: str, most: int) -> list[Offer]:

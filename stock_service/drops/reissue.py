@@ -44,13 +44,13 @@ class Reissue:
     async def reissue(self, code: str, claim_ids: Sequence[str]) -> list[Reissued]:
         """Return what became of each; raises NotFound for an unknown drop."""
 
-        def look(connection: Connection) -> list[Claim | None]:
+        def look(connection: Connection) -> dict[str, Claim]:
             offers.read(connection, code)
-            return [claims.find(connection, claim_id) for claim_id in claim_ids]
+            return claims.known_among(connection, claim_ids)
 
-        found = await self._database.read(look)
-        pairs = zip(claim_ids, found, strict=True)
-        return list(await asyncio.gather(*(self._one(code, claim_id, claim) for claim_id, claim in pairs)))
+        known = await self._database.read(look)
+        asked = (self._one(code, claim_id, known.get(claim_id)) for claim_id in claim_ids)
+        return list(await asyncio.gather(*asked))
 
     async def _one(self, code: str, claim_id: str, claim: Claim | None) -> Reissued:
         if claim is None:
