@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 class Job:
     """What to do.
 
-    kind: "handfast" or "raw"; urls: the orders' front door, or three bare participants; name: begins the ids
-    of the orders; product: what they order.
+    kind: "handfast", "raw", "claims" or "post"; urls: of the orders' front door, of three bare participants,
+    of the stock service, or of one bare participant; name: begins the ids of the orders (or claims); product:
+    what they order (or the drop's code); customers: how many claim.
     """
 
     kind: str
@@ -17,6 +18,7 @@ class Job:
     orders: int
     in_flight: int
     product: str = ""
+    customers: int = 1
 
 
 @dataclass(slots=True)
@@ -24,11 +26,13 @@ class Result:
     """What came of it.
 
     seconds: wall time; cpu: the generator's own CPU seconds; latencies: milliseconds an order; accepted: id
-    of each order that was accepted and the instant (epoch ms); failures: what else was answered, counted.
+    of each order (or claim) that was accepted and the instant (epoch ms); refused: as the drop has it,
+    counted; failures: what else was answered, counted.
     """
 
     seconds: float = 0.0
     cpu: float = 0.0
     latencies: list[float] = field(default_factory=list)
     accepted: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)

@@ -120,14 +120,14 @@ class Raw:
         self, processes: Sequence["subprocess.Popen[str]"], urls: list[str], load: Generator
     ) -> None:
         self._processes = processes
-        self._urls = urls
+        self.urls = urls
         self._load = load
 
     def round(self, figures: Figures, name: str, orders: int) -> None:
         """Make the calls of so many orders, and add what that took to the figures."""
         pids = [process.pid for process in self._processes]
         before = cpu_seconds(pids)
-        result = self._load.run(Job("raw", self._urls, name, orders, figures.in_flight))
+        result = self._load.run(Job("raw", self.urls, name, orders, figures.in_flight))
         after = cpu_seconds(pids)
         cpu = None if before is None or after is None else after - before + result.cpu
         figures.add(seconds=result.seconds, cpu=cpu, latencies=result.latencies, failures=result.failures)

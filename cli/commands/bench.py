@@ -12,6 +12,7 @@ from cli.bench.figures import COLUMNS, Figures, row
 from cli.bench.memory import curve
 from cli.bench.run import compare, write_report
 from cli.commands.bench_contention import contention
+from cli.commands.bench_drops import drops
 from cli.console import Console
 from cli.machine import describe
 from cli.options import levels
@@ -19,6 +20,7 @@ from cli.outcome import CommandError, Usage
 
 bench = typer.Typer()
 bench.command()(contention)
+bench.command()(drops)
 
 
 @bench.callback(invoke_without_command=True)
