@@ -16,6 +16,7 @@ COMMANDS = {
     "up": "cli.commands.up:up",
     "demo": "cli.commands.demo:demo",
     "orders": "cli.commands.orders:orders",
+    "drops": "cli.commands.drops:drops",
     "tx": "cli.commands.transactions:transactions",
     "dlt": "cli.commands.dead_letters:dead_letters",
     "db": "cli.commands.database:database",

@@ -12,6 +12,7 @@ from tests.unit.cli.conftest import Run
         "demo",
         "bench",
         "bench contention",
+        "bench drops",
         "conformance",
         "db upgrade",
         "tx list",
@@ -21,6 +22,7 @@ from tests.unit.cli.conftest import Run
         "dlt show",
         "dlt replay",
     ]
+    + [f"drops {name}" for name in ("put", "show", "list", "claim", "reissue")]
     + [f"orders {name}" for name in ("place", "show", "list", "confirm", "cancel")],
 )
 def test_every_command_of_the_contract_explains_itself(run: Run, command: str) -> None:
@@ -30,7 +32,17 @@ def test_every_command_of_the_contract_explains_itself(run: Run, command: str) -
 
 
 @pytest.mark.parametrize(
-    "command", ["orders show x", "orders list", "tx list", "tx show x", "dlt list", "dlt show x"]
+    "command",
+    [
+        "drops show x",
+        "drops list",
+        "orders show x",
+        "orders list",
+        "tx list",
+        "tx show x",
+        "dlt list",
+        "dlt show x",
+    ],
 )
 def test_every_reading_command_offers_json(run: Run, command: str) -> None:
     assert "--json" in run(*command.split()[:2], "--help").out
@@ -45,6 +57,8 @@ def test_every_reading_command_offers_json(run: Run, command: str) -> None:
         "bench --in-flight 1,x",
         "bench --orders 3 contention",
         "bench contention --products 0",
+        "bench drops --units 0",
+        "drops put x",
         "tx show",
     ],
 )
