@@ -31,6 +31,14 @@ def test_a_hundred_seeds_break_nothing() -> None:
     assert [fault for fault in Fault if summary.struck[fault] < len(SEEDS) / 4] == []
 
 
+@pytest.mark.parametrize("strategy", ["optimistic", "pessimistic", "queue"])
+def test_a_history_breaks_nothing_however_stock_is_held(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDFAST_STOCK_STRATEGY", strategy)
+    assert simulate(Case(101, 30)).findings == ()
+
+
 def test_the_same_seed_gives_the_same_history() -> None:
     digests = {_history_in_a_process_of_its_own(hashes) for hashes in ("0", "0", "1")}
     assert len(digests) == 1
