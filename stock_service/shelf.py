@@ -1,7 +1,7 @@
 """A product's row as the rules of a claim see it: read, locked, sold from and put back to.
 
-Every change raises the version, and every statement is a conditional update of one row, so that what is
-checked and what is changed are one step.
+Every change raises the version. Those here are conditional updates of one row, so that what is checked and
+what is changed are one step; how units are held is decided in stock_service.holding.
 """
 
 from collections.abc import Mapping, Sequence

@@ -65,7 +65,7 @@ class Foreseen(Generic[C]):
             try:
                 return await self._database.write(self._with(command._replace(foreseen=seen)))
             except Outdated:
-                # Somebody else's change went through, so it isn't in vain that everybody looks again at once.
+                # Whoever outdated it got through, so there is no standstill in which all look again at once.
                 self._outdated.inc()
         raise Transient(
             f"What this needs changed {LOOKS} times while it was looked at. Try again.", slug="contended"
@@ -95,7 +95,7 @@ class Gathered(Generic[C]):
         self._writer: asyncio.Task[None] | None = None
         self._gathered = Counter(
             "handfast_tries_gathered",
-            "Trys that were gathered into batches, by whether it was done as a whole or one by one.",
+            "Trys that were gathered, by whether their batch was done together or each apart.",
             ["done"],
             registry=registry,
         )

@@ -94,9 +94,14 @@ class LockAndBatch:
 
     async def _write(self, batch: Sequence[tuple[Command[StockClaim], asyncio.Future[Step]]]) -> None:
         commands = [command for command, _ in batch]
-        steps = await self._database.write(lambda connection: self._transact(connection, commands))
-        for (_, done), step in zip(batch, steps, strict=True):
-            done.set_result(step)
+        try:
+            steps = await self._database.write(lambda connection: self._transact(connection, commands))
+        except Exception as error:  # noqa: BLE001 - every waiting customer must learn of it
+            for _, done in batch:
+                done.set_exception(error)
+        else:
+            for (_, done), step in zip(batch, steps, strict=True):
+                done.set_result(step)
 
     def _transact(self, connection: Connection, commands: Sequence[Command[StockClaim]]) -> list[Step]:
         steps = []

@@ -239,6 +239,12 @@ async def test_a_database_that_is_away_is_told_to_everybody_of_the_batch(queue: 
     assert await queue.at_once(1, 1) == ["held"] * 2
 
 
+async def test_the_queue_is_bounded(queue: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    await queue.put(on_hand=100)
+    monkeypatch.setattr("shared.tcc.tries.MOST_WAITING", 2)
+    assert await queue.at_once(1, 1, 1) == ["held", "held", "contended"]
+
+
 async def test_whoever_gives_up_waiting_spoils_no_other(queue: Shop) -> None:
     await queue.put(on_hand=100)
     impatient, patient = (asyncio.create_task(queue.hold(name)) for name in ("a", "b"))
