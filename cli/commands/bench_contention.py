@@ -21,7 +21,7 @@ def contention(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds at each level, all systems in turn.")] = 3,
     old_pause: Annotated[
         float, typer.Option(min=0.0, help="Seconds between two transactions of the old design.")
-    ] = 0.1,
+    ] = 0.25,
     plot: Annotated[Path | None, typer.Option(help="Draw the plot into this PNG file.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
 ) -> None:
