@@ -4,6 +4,8 @@ Each program keeps the letters of what it could not apply; together they look li
 in which they were written.
 """
 
+import getpass
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -106,6 +108,19 @@ def one(api: Api, letter_id: str, *, redact: bool = True) -> Letter:
             away.append(failure)
     Found([], away).insist()
     raise NothingMatched(f"there is no dead letter {letter_id}")
+
+
+def asked(why: str | None) -> Json:
+    """Return the part of a request that says who is at the terminal, and why this is wanted."""
+    return {"who": _who(), **({} if why is None else {"why": why})}
+
+
+def _who() -> str:
+    """Return the login name, or the user's number where that has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def error_of(view: Json) -> str:

@@ -1,4 +1,5 @@
-"""`handfast dlt`: the dead letters of all programs together. What is done about them is in `letter_acts`."""
+"""`handfast dlt`: the dead letters of all programs together. What is done about them is in `letter_acts` and
+`letter_purge`."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.api import Api, Json
-from cli.commands import letter_acts
+from cli.commands import letter_acts, letter_purge
 from cli.console import Console
 from cli.export import export
 from cli.letters import Letter, error_of, find, one
@@ -147,7 +148,7 @@ dead_letters.command("replay")(letter_acts.replay_letters)
 dead_letters.command("park")(letter_acts.park_letters)
 dead_letters.command("release")(letter_acts.release_letters)
 dead_letters.command("edit")(letter_acts.edit_letter)
-dead_letters.command("purge")(letter_acts.purge_letters)
+dead_letters.command("purge")(letter_purge.purge_letters)
 
 
 def _ledger(api: Api, letter_id: str | None, query: Json) -> tuple[list[Json], list[OutOfReach]]:

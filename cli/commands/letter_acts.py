@@ -1,32 +1,25 @@
-"""What is done about dead letters: replay, park, release, edit, purge. The ledger learns who and why."""
+"""What is done about dead letters: replay, park, release, edit. The ledger learns who and why."""
 
 import base64
-import getpass
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli.api import Api, Json
 from cli.console import Console
 from cli.editor import edited
-from cli.letters import OPEN, PARKED, REPLAYING, SETTLED, Found, Letter, find, one, path, to_replay
+from cli.letters import OPEN, PARKED, REPLAYING, SETTLED, Found, Letter, asked, find, one, path, to_replay
 from cli.options import AsJson, PortOffset, load_settings
-from cli.outcome import CommandError, NothingMatched, OutOfReach, Usage
+from cli.outcome import CommandError, NothingMatched, Usage
 from cli.replays import AT_ONCE, DONE, Fate, Manner, Result, replay
-from cli.selection import Selection, seconds, selecting
+from cli.selection import Everything, Selection, Why, Yes, selecting
 
 LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Letters, by their ids.")]
-Everything = Annotated[bool, typer.Option("--all", help="All of them; needs --yes.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Yes, that is meant.")]
-Why = Annotated[str | None, typer.Option(help="The reason, for the ledger.")]
-
-PURGE_PAGE = 200
 
 
 @selecting
@@ -68,9 +61,9 @@ def replay_letters(
             _say_plan(console, letters, as_json)
             found.insist()
             return
-        asked = {**_asked(why), "parked": bool(letter_ids), "maxReplays": max_replays}
+        request = {**asked(why), "parked": bool(letter_ids), "maxReplays": max_replays}
         with console.progress("replaying", len(letters)) as advance:
-            results = replay(api, letters, Manner(asked, rate=rate, canary=canary), advance)
+            results = replay(api, letters, Manner(request, rate=rate, canary=canary), advance)
     _say_results(console, results, as_json)
     found.insist()
     _insist_on_all(results)
@@ -129,92 +122,16 @@ def edit_letter(
     with Api(load_settings(port_offset)) as api:
         letter = one(api, letter_id, redact=False)
         content = _by_hand(letter) if value is None else _read(value)
-        answer = api.send("POST", letter.program, f"{path(letter_id)}/edits", {**_asked(why), **content})
+        answer = api.send("POST", letter.program, f"{path(letter_id)}/edits", {**asked(why), **content})
         assert answer.body is not None
         successor = Letter(letter.program, api.get(letter.program, path(answer.body["letterId"])))
         console.note(f"letter {successor.id} takes the place of {letter_id}")
-        results = replay(api, [successor], Manner(_asked(why)), lambda: None)
+        results = replay(api, [successor], Manner(asked(why)), lambda: None)
     if results[0].fate is Fate.SKIPPED:
         # It was applied before anybody could look.
         results = [Result(successor, Fate.APPLIED)]
     _say_results(console, results, as_json)
     _insist_on_all(results)
-
-
-@selecting
-def purge_letters(
-    selection: Selection,
-    everything: Everything = False,
-    yes: Yes = False,
-    older_than: Annotated[
-        str | None, typer.Option(help="Only those to which nothing has happened for so long: 12h, 30d.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Open letters too.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Say what would be deleted, and delete nothing.")] = False,
-    why: Why = None,
-    as_json: AsJson = False,
-    port_offset: PortOffset = None,
-) -> None:
-    """Delete dead letters that nobody needs: settled and edited ones, and parked ones on which nothing hangs.
-
-    A Confirm that is decided and not yet applied is never deleted. The ledger keeps what was.
-    """
-    if not (selection or older_than or everything):
-        raise Usage("say which letters: by a filter, by --older-than, or --all")
-    if not (yes or dry_run):
-        raise Usage("a purge deletes letters: add --yes if that is meant, or --dry-run")
-    body = {
-        **_asked(why),
-        **selection.query(),
-        "olderThanSeconds": 0 if older_than is None else seconds("--older-than", older_than),
-        "force": force,
-        "dryRun": dry_run,
-        "limit": PURGE_PAGE,
-    }
-    purged: list[Json] = []
-    kept: list[Json] = []
-    away: list[OutOfReach] = []
-    console = Console()
-    with Api(load_settings(port_offset)) as api, console.progress("purging", None) as advance:
-        for program in selection.programs:
-            try:
-                for page in _pages(api, program, body):
-                    purged += [{"letterId": gone, "program": program} for gone in page["purged"]]
-                    kept += [{**letter, "program": program} for letter in page["kept"]]
-                    advance(len(page["purged"]) + len(page["kept"]))
-            except OutOfReach as failure:
-                away.append(failure)
-    _say_purge(console, purged, kept, dry_run, as_json)
-    if away:
-        raise OutOfReach("\n".join(map(str, away)))
-    if not purged and not kept:
-        raise NothingMatched("no dead letter matches")
-    decided = sum(letter["reason"] in _NEEDED for letter in kept)
-    if decided:
-        raise CommandError(f"{decided} letters were not deleted because they may still be needed: see above")
-
-
-_KEPT = {
-    "open": "it is open: replay or park it, or add --force",
-    "replaying": "it is on its way",
-    "decided": "what it confirms is decided and not yet applied: replay it",
-    "undecided": "nothing is decided yet about what it confirms",
-    "unknown": "nobody can tell what hangs on it: add --force if you can",
-    "unreachable": "the coordinator, which could tell what hangs on it, can't be reached",
-    "changed": "something happened to it meanwhile",
-}
-_NEEDED = frozenset({"decided", "undecided", "unknown", "unreachable"})
-
-
-def _pages(api: Api, program: str, body: Json) -> Any:
-    cursor: str | None = None
-    while True:
-        page = api.send("POST", program, "/dead-letters/purges", {**body, "cursor": cursor}).body
-        assert page is not None
-        yield page
-        cursor = page["nextCursor"]
-        if cursor is None:
-            return
 
 
 def _insist_on_which(
@@ -231,18 +148,6 @@ def _named(api: Api, letter_ids: Sequence[str]) -> Found:
     return Found([one(api, letter_id) for letter_id in dict.fromkeys(letter_ids)], [])
 
 
-def _asked(why: str | None) -> Json:
-    return {"who": _who(), **({} if why is None else {"why": why})}
-
-
-def _who() -> str:
-    """Return who is at the terminal: the login name, or the user's number where that has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
 def _act_on_all(api: Api, found: Found, noun: str, done: str, why: str | None, as_json: bool) -> None:
     """Do one thing about each letter, and say what came of it."""
     if not found.letters:
@@ -253,7 +158,7 @@ def _act_on_all(api: Api, found: Found, noun: str, done: str, why: str | None, a
     def act(letter: Letter) -> str | None:
         """Return what went wrong, None where it was done."""
         try:
-            api.send("POST", letter.program, f"{path(letter.id)}/{noun}", _asked(why))
+            api.send("POST", letter.program, f"{path(letter.id)}/{noun}", asked(why))
         except CommandError as failure:
             return str(failure)
         return None
@@ -339,16 +244,3 @@ def _insist_on_all(results: Sequence[Result]) -> None:
     failed = sum(result.fate not in DONE for result in results)
     if failed:
         raise CommandError(f"{failed} of {len(results)} letters are not applied")
-
-
-def _say_purge(
-    console: Console, purged: Sequence[Json], kept: Sequence[Json], dry_run: bool, as_json: bool
-) -> None:
-    gone = "would be deleted" if dry_run else "deleted"
-    if as_json:
-        console.json({"purged": purged, "kept": kept, "dryRun": dry_run})
-        return
-    rows = [(one["letterId"], one["program"], gone) for one in purged]
-    rows += [(one["letterId"], one["program"], f"kept: {_KEPT[one['reason']]}") for one in kept]
-    console.table(("letter", "kept by", "result"), rows)
-    console.line(f"{len(purged)} {gone}, {len(kept)} kept")

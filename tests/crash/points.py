@@ -169,7 +169,7 @@ SEAMS: Final[Mapping[Point | Wait, Seam]] = {
     Point.REBALANCED: Seam(
         ("stock",), "shared.messaging.consumer:Consumer._forget", given=_has_batch_at_hand
     ),
-    Point.REPLAY_CUT_SHORT: Seam(("command",), "cli.letters:_publish", When.AMID),
+    Point.REPLAY_CUT_SHORT: Seam(("command",), "cli.replays:_publish", When.AMID),
     Point.SWEEPER_ANSWERED: Seam(("order",), "shared.tcc.inquiry:Inquirer.ask", When.AFTER),
     Wait.DRIVER_LOOKS: Seam(("coordinator",), "coordinator.driver:Driver._take_due"),
     Wait.ORDER_ASKS: Seam(("order",), _ASK),

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from tests.simulation.loop import run_virtually
 from tests.simulation.world import World, world
 
@@ -89,15 +91,9 @@ def test_a_hold_is_paid_for_later_and_an_unpaid_one_is_swept() -> None:
 
 def test_a_dead_letter_is_replayed_and_applied_once() -> None:
     async def story(one: World) -> None:
-        held = await one.call("POST", "order", "/orders", order("o", hold={"seconds": 600}))
-        assert held.status == 201
-        await one.call("PUT", "stock", "/products/p", {"frozen": True})
-        assert (await one.call("PUT", "order", "/orders/o")).status == 200
-        transaction = f"/transactions/{held.json()['transactionId']}"
-        await until(one, "coordinator", transaction, lambda shown: shown["attention"] is not None)
-        [letter] = (await one.read("stock", "/dead-letters"))["items"]
+        letter_id, _ = await dead_letter(one)
         await one.call("PUT", "stock", "/products/p", {"frozen": False})
-        replays = f"/dead-letters/{letter['letterId']}/replays"
+        replays = f"/dead-letters/{letter_id}/replays"
         replayed = await one.call("POST", "stock", replays, {"who": "op", "why": "thawed"})
         assert replayed.status in (200, 202), replayed
         await until_status(one, "o", "CONFIRMED")
@@ -107,19 +103,84 @@ def test_a_dead_letter_is_replayed_and_applied_once() -> None:
     virtually(story)
 
 
+def test_a_decided_confirm_is_parked_for_good_and_neither_lost_nor_forgotten() -> None:
+    async def story(one: World) -> None:
+        letter_id, transaction = await dead_letter(one)
+        path, force = f"/dead-letters/{letter_id}", {"force": True}
+        assert (await one.call("POST", "stock", f"{path}/parkings", {"who": "op"})).status == 200
+        await one.call("PUT", "stock", "/products/p", {"frozen": False})
+        await asyncio.sleep(120)
+        assert (await one.read("coordinator", transaction))["attention"] is not None
+        purged = (await one.call("POST", "stock", "/dead-letters/purges", force)).json()
+        assert (purged["purged"], purged["kept"]) == ([], [{"letterId": letter_id, "reason": "decided"}])
+        await one.stop("coordinator")
+        purged = (await one.call("POST", "stock", "/dead-letters/purges", force)).json()
+        assert purged["kept"] == [{"letterId": letter_id, "reason": "unreachable"}]
+        assert (await one.call("POST", "stock", f"{path}/replays")).status == 503
+        await one.start("coordinator")
+        assert (await one.call("POST", "stock", f"{path}/replays")).status == 202
+        await until_status(one, "o", "CONFIRMED")
+        purged = (await one.call("POST", "stock", "/dead-letters/purges", {})).json()
+        assert purged["purged"] == [letter_id]
+
+    virtually(story)
+
+
+def test_an_edited_confirm_is_applied_once() -> None:
+    async def story(one: World) -> None:
+        letter_id, _ = await dead_letter(one)
+        letter = await one.read("stock", f"/dead-letters/{letter_id}")
+        await one.call("PUT", "stock", "/products/p", {"frozen": False})
+        edits = f"/dead-letters/{letter_id}/edits"
+        other = letter["value"].replace(letter["branchId"], "somebody-elses")
+        assert (await one.call("POST", "stock", edits, {"value": other})).status == 422
+        edited = await one.call("POST", "stock", edits, {"value": letter["value"] + " "})
+        assert edited.status == 201
+        await until_status(one, "o", "CONFIRMED")
+        assert (await one.call("POST", "stock", edits, {"value": letter["value"] + " "})).status == 200
+        product = await one.read("stock", "/products/p")
+        assert (product["onHand"], product["held"], product["sold"]) == (9, 0, 1)
+        successor = f"/dead-letters/{edited.json()['letterId']}"
+        await until(one, "stock", successor, lambda shown: shown["state"] == "SETTLED")
+
+    virtually(story)
+
+
+def test_letters_are_replayed_by_themselves_where_that_is_switched_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HANDFAST_REPLAY_SCHEDULE_SECONDS", "20")
+
+    async def story(one: World) -> None:
+        await dead_letter(one)
+        await one.call("PUT", "stock", "/products/p", {"frozen": False})
+        await until_status(one, "o", "CONFIRMED")
+        [act] = (await one.read("stock", "/dead-letters/history"))["items"]
+        assert (act["act"], act["who"]) == ("replay", "replayer")
+
+    virtually(story)
+
+
+async def dead_letter(one: World) -> tuple[str, str]:
+    """Have order o's Confirm fail at stock for good; return its letter's id and its transaction's path."""
+    held = await one.call("POST", "order", "/orders", order("o", hold={"seconds": 600}))
+    await one.call("PUT", "stock", "/products/p", {"frozen": True})
+    assert (await one.call("PUT", "order", "/orders/o")).status == 200
+    transaction = f"/transactions/{held.json()['transactionId']}"
+    await until(one, "coordinator", transaction, lambda shown: shown["attention"] is not None)
+    [letter] = (await one.read("stock", "/dead-letters"))["items"]
+    return letter["letterId"], transaction
+
+
 def test_a_replayed_letter_is_acknowledged_even_where_the_broker_forgot_the_outcome() -> None:
     """The model found it (docs/spec, without-look-at-dead-letters): the order stayed CONFIRMING for good."""
 
     async def story(one: World) -> None:
-        held = await one.call("POST", "order", "/orders", order("o", hold={"seconds": 600}))
-        await one.call("PUT", "stock", "/products/p", {"frozen": True})
-        assert (await one.call("PUT", "order", "/orders/o")).status == 200
-        transaction = f"/transactions/{held.json()['transactionId']}"
-        await until(one, "coordinator", transaction, lambda shown: shown["attention"] is not None)
+        letter_id, _ = await dead_letter(one)
+        # It is asked what was decided; what it answers to the Confirm is then told to nobody.
+        await one.call("POST", "stock", f"/dead-letters/{letter_id}/replays", {"who": "op"})
         await one.stop("coordinator")
-        [letter] = (await one.read("stock", "/dead-letters"))["items"]
         await one.call("PUT", "stock", "/products/p", {"frozen": False})
-        await one.call("POST", "stock", f"/dead-letters/{letter['letterId']}/replays", {"who": "op"})
         await until(one, "stock", "/products/p", lambda shown: shown["sold"] == 1)
         await asyncio.sleep(5)
         one.broker.forget()
