@@ -43,6 +43,11 @@ class StripeStandIn:
         made = self._client.post("/payment_methods", data={"type": "card", **card}).raise_for_status()
         return str(made.json()["id"])
 
+    def owner_of(self, card: str) -> str:
+        """Register a card's owner, who alone may pay with it from now on; return their id."""
+        made = self._client.post("/customers", data={"payment_method": card}).raise_for_status()
+        return str(made.json()["id"])
+
     def intents(self) -> list[dict[str, Any]]:
         """Return every payment intent."""
         return self._list("payment_intents")

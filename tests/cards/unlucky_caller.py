@@ -16,6 +16,7 @@ class Mishap(StrEnum):
     BROKEN = "500, and nothing was done"
     BROKEN_AFTER = "500, and it was done"
     IN_USE = "409: the idempotency key is in use"
+    REFUSED = "400"
     NONSENSE = "200 and no JSON"
 
 
@@ -56,6 +57,10 @@ class UnluckyCaller:
             return Reply(500)
         return Reply(200, {}, b"<html>") if mishap is Mishap.NONSENSE else reply
 
+    def forget(self) -> None:
+        """Let the mishaps begin anew."""
+        self._met.clear()
+
     async def close(self) -> None:
         await self._caller.close()
 
@@ -70,4 +75,4 @@ class UnluckyCaller:
         return mishaps[met] if met < len(mishaps) else None
 
 
-_STATUS = {Mishap.BUSY: 429, Mishap.BROKEN: 500, Mishap.IN_USE: 409}
+_STATUS = {Mishap.BUSY: 429, Mishap.BROKEN: 500, Mishap.IN_USE: 409, Mishap.REFUSED: 400}

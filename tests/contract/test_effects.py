@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 
 from shared.database.inline import InlineDatabase
 from shared.errors import Conflict, Transient
+from shared.messaging.retry import Retry
+from shared.tcc.confirmations import confirmation_listener
 from shared.tcc.effects import Intent
 from shared.tcc.inquiry import Decision
-from shared.tcc.participant import ParticipantHost
+from shared.tcc.participant import Participant, ParticipantHost
 from shared.tcc.protocol import Phase, State
 from tests.contract.cases import ToyCase
 from tests.contract.gateway import Fault, Gateway
+from tests.contract.test_kafka_door import record
 from tests.contract.test_standalone import deliver
 from tests.contract.world import World, world_of
 
@@ -333,6 +337,99 @@ async def test_a_batch_calls_the_other_side_at_once(world: World, doorman: Doorm
 
     assert [answer.state for answer in answers] == [State.CONFIRMED] * 10
     assert await world.ledger() == (0, 10)
+
+
+async def test_a_confirm_without_an_answer_is_taken_and_carried_out_by_the_sweeper(tmp_path: Path) -> None:
+    """Its record has done its duty: the decision is written down here, and no dead letter comes of it."""
+    gateway = Gateway()
+    async with world_of(ToyCase(gateway), InlineDatabase(tmp_path / "effects.db")) as world:
+        uri = (await world.standalone()).json()["uri"]
+        await world.client.put(uri)
+        gateway._faults = (Fault.FORGETS, Fault.DIES_BEFORE)
+        gateway._met.clear()
+        assert await deliver(world) == [None]
+        assert await world.state(uri.rpartition("/")[2]) is State.CONFIRMING
+        for _ in range(5):
+            world.clock.advance(70_000)
+            await world.sweeper.sweep()
+
+        assert await world.state(uri.rpartition("/")[2]) is State.CONFIRMED
+        assert await world.ledger() == (0, 1)
+
+
+async def test_a_duplicate_of_a_confirm_under_way_is_taken_too(world: World, doorman: Doorman) -> None:
+    await world.standalone()
+    [held] = await world.host.page(State.TRIED, "", 1)
+    await world.client.put(f"{world.path}/{held.id}")
+    first = await under_way(doorman, deliver(world))
+    assert await deliver(world) == [None]
+    doorman.let_in.set()
+
+    assert await first == [None]
+    assert doorman.calls.count(f"perform {held.id}:confirm") == 1
+    assert await world.ledger() == (0, 1)
+
+
+async def test_a_confirm_before_its_try_has_an_answer_is_tried_again(world: World, doorman: Doorman) -> None:
+    """Nothing is decided here yet, so the record is all there is."""
+    trying = await under_way(doorman, world.host.handle(world.command(Phase.TRY)))
+    [verdict] = await confirmation_listener(world.host, Retry.parse("fixed:1s,3")).handle([record(world)])
+    doorman.let_in.set()
+    await trying
+
+    assert isinstance(verdict, Transient)
+    assert await world.state() is State.TRIED
+
+
+@pytest.mark.parametrize("phase", [Phase.CONFIRM, Phase.CANCEL])
+async def test_what_was_tried_without_an_effect_ends_without_one(
+    world: World, doorman: Doorman, phase: Phase
+) -> None:
+    """The participant was given its effect since."""
+    plain = replace(world.case.participant, effect=None)
+    await served_as(world, plain).handle(world.command(Phase.TRY))
+    await world.host.handle(world.command(phase))
+
+    assert doorman.calls == []
+    assert await world.state() is (State.CONFIRMED if phase is Phase.CONFIRM else State.CANCELLED)
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("under_way_still", [False, True])
+async def test_what_was_tried_with_an_effect_waits_for_it(
+    world: World, doorman: Doorman, phase: Phase, under_way_still: bool
+) -> None:
+    """The participant has lost its effect since: nothing is settled behind the other side's back."""
+    if under_way_still:
+        dying = await under_way(doorman, world.host.handle(world.command(Phase.TRY)))
+        dying.cancel()
+        await asyncio.wait((dying,))
+        doorman.let_in.set()
+        world.clock.advance(20_000)
+    else:
+        await world.try_()
+    before = await world.fence()
+    plain = served_as(world, replace(world.case.participant, effect=None))
+    if (phase, under_way_still) == (Phase.TRY, False):
+        assert (await plain.handle(world.command(phase))).state is State.TRIED
+    else:
+        with pytest.raises(Transient) as error:
+            await plain.handle(world.command(phase))
+        assert error.value.slug in ("effect-missing", "effect-under-way")
+    if under_way_still:
+        with pytest.raises(Transient):
+            await plain.recover("branch-1")
+
+    assert await world.fence() == before
+
+
+def served_as(world: World, participant: Participant[Any]) -> ParticipantHost[Any]:
+    """Return a host of the world's participant as it was set up at another time."""
+    world.case.participant, now = participant, world.case.participant
+    try:
+        return world.rehosted(world.database)
+    finally:
+        world.case.participant = now
 
 
 async def _all_confirming(world: World) -> bool:
