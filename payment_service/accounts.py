@@ -127,18 +127,12 @@ def take_up_refund(connection: Connection, refund: RefundRow, due_at: Millis) ->
 
 def settle_refund(connection: Connection, refund: RefundRow, state: RefundState, now: Millis) -> RefundRow:
     """Make a PENDING refund DONE or FAILED, once; FAILED undoes what it had booked. Return how it stands."""
-    if connection.execute(_SETTLE, {"r": refund.id, "to": state.value}).rowcount and state is _FAILED:
+    settled = connection.execute(_SETTLE, {"r": refund.id, "to": state.value}).rowcount == 1
+    if settled and state is RefundState.FAILED:
         connection.execute(_REFUND_CAPTURE, {"p": refund.payment_id, "a": -refund.amount})
         connection.execute(_TAKE_BACK, {"c": refund.customer_id, "a": refund.amount, "now": now})
         connection.execute(_FORGET_DEPOSIT, {"d": refund.id})
     return read_refund(connection, refund.id)
-
-
-def _pass_on(connection: Connection, refund: RefundRow) -> None:
-    """Take refunded money out of the account at once, because it goes on to the customer's card."""
-    connection.execute(_PASS_ON, {"c": refund.customer_id, "a": refund.amount})
-    row = {"id": refund.id, "customer_id": refund.customer_id, "delta": -refund.amount}
-    connection.execute(_RECORD_DEPOSIT, row | {"created_at": refund.created_at})
 
 
 def read_refund(connection: Connection, refund_id: str) -> RefundRow:
@@ -153,6 +147,13 @@ def refunds(connection: Connection, payment_id: str, after: str, most: int) -> l
         raise _unknown_payment(payment_id)
     rows = connection.execute(_REFUNDS, {"p": payment_id, "after": after, "most": most})
     return [RefundRow(*row) for row in rows]
+
+
+def _pass_on(connection: Connection, refund: RefundRow) -> None:
+    """Take refunded money out of the account at once, because it goes on to the customer's card."""
+    connection.execute(_PASS_ON, {"c": refund.customer_id, "a": refund.amount})
+    row = {"id": refund.id, "customer_id": refund.customer_id, "delta": -refund.amount}
+    connection.execute(_RECORD_DEPOSIT, row | {"created_at": refund.created_at})
 
 
 def _locked(connection: Connection, customer_id: str) -> AccountRow:
@@ -203,7 +204,6 @@ _PAY_BACK: Final = (
     .where(_OF_CUSTOMER)
     .values(balance=ACCOUNT.c.balance + _A, refunded=ACCOUNT.c.refunded + _A, **_CHANGED)
 )
-_FAILED: Final = RefundState.FAILED
 _RECORD_REFUND: Final = REFUND.insert()
 _PASS_ON: Final = update(ACCOUNT).where(_OF_CUSTOMER).values(balance=ACCOUNT.c.balance - _A)
 _TAKE_BACK: Final = update(ACCOUNT).where(_OF_CUSTOMER).values(refunded=ACCOUNT.c.refunded - _A, **_CHANGED)

@@ -27,9 +27,7 @@ from shared.http.paging import (
     Limit,
     Page,
     decode_cursor,
-    encode_cursor,
     page_from,
-    page_of,
 )
 from shared.http.parameters import IDEMPOTENCY_KEY, with_headers
 from shared.http.problems import declared
@@ -183,8 +181,7 @@ class _Accounts:
         views = await self._database.read(
             lambda connection: _views(connection, accounts.page(connection, after, limit + 1))
         )
-        next_cursor = encode_cursor(views[limit - 1].customer_id) if len(views) > limit else None
-        return json_answer(page_of(views[:limit], next_cursor))
+        return json_answer(page_from(views, limit, lambda view: view.customer_id, lambda view: view))
 
     async def refund(self, request: Request, payment_id: Id, body: NewRefund) -> Response:
         """Give back captured money, all that is left or a part; never more than was captured.

@@ -23,7 +23,8 @@ from shared.idempotency import Intent, Result, create_once
 
 FIRST_BACK_OFF_MS: Final = 1_000
 LONGEST_BACK_OFF_MS: Final = 60_000
-BATCH: Final = 100
+BATCH: Final = 16
+"""So many refunds are taken up at once, so that a slow one holds up few others."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,11 +69,7 @@ class Refunds:
         """Take up the refunds that are due; return how many there were."""
         now = self._clock.now()
         due = await self._database.read(lambda connection: accounts.due_refunds(connection, now, BATCH))
-        for refund in due:
-            pause = min(FIRST_BACK_OFF_MS << min(refund.attempts, 16), LONGEST_BACK_OFF_MS)
-            taken = await self._take_up(refund, now + self._lease_ms + pause)
-            if taken is not None:
-                await self._carry_out(taken)
+        await asyncio.gather(*(self._take_up(refund, now) for refund in due))
         return len(due)
 
     async def run(self, sweep_seconds: float) -> None:
@@ -99,10 +96,14 @@ class Refunds:
             )
         return now + self._lease_ms
 
-    async def _take_up(self, refund: RefundRow, due_at: Millis) -> RefundRow | None:
-        return await self._database.write(
+    async def _take_up(self, refund: RefundRow, now: Millis) -> None:
+        pause = min(FIRST_BACK_OFF_MS << min(refund.attempts, 16), LONGEST_BACK_OFF_MS)
+        due_at = now + self._lease_ms + pause
+        taken = await self._database.write(
             lambda connection: accounts.take_up_refund(connection, refund, due_at)
         )
+        if taken is not None:
+            await self._carry_out(taken)
 
     async def _carry_out(self, refund: RefundRow) -> RefundRow:
         """Send it through the gateway; return it as it stands after that."""

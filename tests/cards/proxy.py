@@ -1,4 +1,4 @@
-"""An HTTP proxy before the stand-in for Stripe: passes requests on, and keeps answers back when it is told."""
+"""An HTTP proxy before the stand-in for Stripe: passes requests on, and keeps answers back when told."""
 
 import threading
 from collections.abc import Iterator

@@ -11,6 +11,9 @@ import pytest
 
 from shared.database.inline import InlineDatabase
 from shared.errors import Conflict, Transient
+from shared.messaging import letters
+from shared.messaging.failure import failure_of
+from shared.messaging.listener import Subject
 from shared.messaging.retry import Retry
 from shared.tcc.confirmations import confirmation_listener
 from shared.tcc.effects import Intent
@@ -302,6 +305,36 @@ async def test_a_rule_that_can_t_confirm_now_captures_once(world: World, doorman
     assert (await world.confirm()).status_code == 204
     assert await world.ledger() == (0, 1)
     assert doorman.calls.count("perform branch-1:confirm") == 1
+
+
+async def test_a_dead_letter_of_a_confirm_is_settled_when_the_sweeper_carries_it_out(world: World) -> None:
+    """The other side has captured, the rule inside said "not now" until its record was given up."""
+    await world.try_()
+    confirm = world.case.participant.on_confirm
+    object.__setattr__(world.case.participant, "on_confirm", _not_now)
+    door = confirmation_listener(world.host, Retry.parse("fixed:1s,3"))
+    [verdict] = await door.handle([record(world)])
+    assert isinstance(verdict, Transient)
+    object.__setattr__(world.case.participant, "on_confirm", confirm)
+    now = world.clock.now()
+    await world.database.write(
+        lambda connection: letters.keep(
+            connection,
+            record(world),
+            subject=Subject("branch-1", "tx-1"),
+            failure=failure_of(verdict),
+            attempts=4,
+            group="toy",
+            now=now,
+            new_id=lambda: "letter",
+        )
+    )
+    world.clock.advance(70_000)
+    await world.sweeper.sweep()
+
+    assert await world.state() is State.CONFIRMED
+    letter = await world.database.read(lambda connection: letters.find(connection, "letter"))
+    assert letter.state is letters.LetterState.SETTLED
 
 
 async def test_a_standalone_confirm_calls_once_its_message_comes(world: World, doorman: Doorman) -> None:
