@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from ulid import ULID
 
 from order_service.domain import Status
 from shared.clock import from_iso, iso
@@ -32,6 +33,11 @@ async def test_an_order_is_shown_as_the_contract_has_it(shop: Shop) -> None:
     assert response.headers["location"] == f"{PATH}/{order['orderId']}"
     again = await shop.client.get(response.headers["location"])
     assert (again.status_code, again.json()) == (200, order)
+
+
+async def test_an_order_that_brings_no_id_is_given_a_ulid_of_its_moment(shop: Shop) -> None:
+    held = await shop.post({"productId": "2", "qty": 1, "paymentAmt": 5, "hold": {}})
+    assert ULID.from_str(held.json()["orderId"]).milliseconds == shop.clock.now()
 
 
 async def test_items_are_the_same_order_however_they_are_written(shop: Shop) -> None:
