@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+import fastapi.dependencies.models
 from fastapi import FastAPI
 from sqlalchemy import Table
 
@@ -51,3 +52,11 @@ def instances(coordinators: int) -> dict[str, str]:
     """Return which program each instance runs, by its name: one of each, and so many of the coordinator."""
     more = {f"coordinator-{number}": "coordinator" for number in range(2, coordinators + 1)}
     return {name: name for name in PROGRAMS} | more
+
+
+def forget() -> None:
+    """Let go of programs that have ended: FastAPI remembers which kind of function each route has, and
+    keeps the whole program with it."""
+    for cached in vars(fastapi.dependencies.models).values():
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()

@@ -32,8 +32,6 @@ MOST_SHRUNK: Final = 3
 """Failing seeds of which the smallest failing part is told at once."""
 _IDS: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}(?:-\w+)?|order-\d+")
 _AROUND: Final = re.compile(r"trouble|crashes|paused|goes on|starts its life")
-A_BATCH: Final = 100
-"""Seeds after which the processes are started anew: what frameworks keep of each life adds up."""
 EVERY: Final = 10
 """Progress is told after so many seeds."""
 
@@ -80,10 +78,8 @@ class Summary:
 
 def run_seeds(seeds: Sequence[int], orders: int) -> Iterator[Report]:
     """Run every seed, in processes; yield the reports in the order of the seeds."""
-    for start in range(0, len(seeds), A_BATCH):
-        with processes() as pool:
-            batch = seeds[start : start + A_BATCH]
-            yield from pool.map(simulate, [Case(seed, orders) for seed in batch], chunksize=1)
+    with processes() as pool:
+        yield from pool.map(simulate, [Case(seed, orders) for seed in seeds], chunksize=1)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Coordinator and three participants in one process, on virtual time, without sockets."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -237,3 +239,15 @@ def test_an_order_whose_transaction_never_began_is_cancelled_and_its_own_hold_wi
         await until(one, "order", own, lambda shown: shown["state"] == "CANCELLED")
 
     virtually(story)
+
+
+def test_a_world_that_has_ended_is_forgotten() -> None:
+    """Thousands of them come and go in one process."""
+
+    async def run() -> weakref.ref[World]:
+        async with world() as one:
+            return weakref.ref(one)
+
+    ended = run_virtually(run())
+    gc.collect()
+    assert ended() is None

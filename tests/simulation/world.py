@@ -21,7 +21,7 @@ from tests.simulation.kafka import SESSION_SECONDS, LifesBroker
 from tests.simulation.life import Life, watch_tasks
 from tests.simulation.loop import VirtualClock
 from tests.simulation.network import CUSTOMER, Network, origin
-from tests.simulation.programs import PROGRAMS, instances
+from tests.simulation.programs import PROGRAMS, forget, instances
 from tests.simulation.store import LifesDatabase
 from tests.simulation.trace import Trace
 from tests.simulation.watch import Watch
@@ -215,3 +215,4 @@ async def world(seed: object = 1, *, keep_trace: bool = False, coordinators: int
         yield one
     finally:
         await one.close()
+        forget()
