@@ -81,7 +81,7 @@ class Branches(Generic[C]):
         """Do what the verdict table says about a command.
 
         Raises Refused, Conflict or Transient where nothing is to be written. A refusal that is written (a
-        coordinated Try that the rule declines) is returned with the verdict REFUSE.
+        coordinated Try that is late, or that the rule declines) is returned with the verdict REFUSE.
         """
         now = self._clock.now()
         if command.phase is Phase.TRY:
@@ -185,13 +185,15 @@ class Branches(Generic[C]):
             if held.claim_hash not in (None, fresh.claim_hash):
                 raise Conflict("branch-id-reused", f"Branch {held.id} was tried with another body.")
             return self._act(connection, command, held, now)
-        self._check_deadline(fresh, now)
         context = context_of(fresh, now)._replace(foreseen=command.foreseen)
         if command.transaction_id is None:
             # Nobody can repeat a standalone Try, so a refused one leaves no trace.
             self._participant.on_try(connection, claim, context)
             return Step(Answer(Verdict.APPLY, fresh), to_do=fresh.intent is not None)
         try:
+            # Its lateness is written down like any refusal: nobody cancels what was refused, and by a clock
+            # that is set back, a copy of it would be in time.
+            self._check_deadline(fresh, now)
             with Savepoint(connection):
                 self._participant.on_try(connection, claim, context)
         except Refused as refusal:

@@ -102,7 +102,23 @@ async def test_try_past_its_deadline_is_refused(world: World) -> None:
 
     assert answer.status_code == 410
     assert answer.json()["type"] == "urn:handfast:problem:reservation-expired"
-    assert await world.state() is State.ABSENT
+    assert await world.state() is State.CANCELLED
+    assert (await world.ledger()).held in (0, None)
+
+
+async def test_a_try_that_was_late_stays_refused_when_the_clock_is_set_back(
+    world: World,
+) -> None:
+    """Who was refused is sent no Cancel: a copy of the Try that comes later must not be held."""
+    deadline = world.clock.now() + 10_000
+    world.clock.advance(600_000)
+    first = await world.tried(deadline=deadline)
+    world.clock.advance(-600_000)
+    again = await world.tried(deadline=deadline)
+
+    assert first.status_code == 410
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert await world.state() is State.CANCELLED
     assert (await world.ledger()).held in (0, None)
 
 
