@@ -1,5 +1,7 @@
 """Dead letters over HTTP."""
 
+import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +22,7 @@ LETTERS = "/api/v1/dead-letters"
 
 @asynccontextmanager
 async def api(w: World) -> AsyncIterator[httpx.AsyncClient]:
-    routes = dead_letter_routes(w.office(), Redactor())
+    routes = dead_letter_routes(w.office(), Redactor(["PIN-[0-9]+"]))
     app = create_api(
         title="t",
         description="d",
@@ -146,3 +148,109 @@ async def test_bad_requests_get_problems() -> None:
         bodies: list[object] = [{"who": 1}, {"whom": "x"}, {"who": ""}, []]
         for body in bodies:
             assert (await client.post(f"{LETTERS}/x/replays", json=body)).status_code == 422
+
+
+async def test_secrets_are_taken_out_unless_asked_for() -> None:
+    async with world() as w, api(w) as client:
+        secret = b'{"token": "hunter2", "card": "4111 1111 1111 1111", "pin": "PIN-1234"}'
+        headers = (("authorization", b"Bearer abcdefgh"), ("x-api-key", b"k1"), ("ce_id", b"1"))
+        (letter_id,) = await kept(w, secret, headers=headers)
+        for shown in (
+            (await client.get(f"{LETTERS}/{letter_id}")).json(),
+            (await client.get(LETTERS)).json()["items"][0],
+        ):
+            assert shown["value"] == '{"token": "***", "card": "***", "pin": "***"}'
+            assert [one["value"] for one in shown["headers"]] == ["Bearer ***", "***", "1"]
+            assert shown["redacted"] is True
+        whole = (await client.get(f"{LETTERS}/{letter_id}", params={"redact": "false"})).json()
+        assert whole["value"].encode() == secret
+        assert [one["value"] for one in whole["headers"]] == ["Bearer abcdefgh", "k1", "1"]
+        assert "redacted" not in whole
+
+
+async def test_secrets_in_bytes_that_are_no_text_are_taken_out_too() -> None:
+    async with world() as w, api(w) as client:
+        (letter_id,) = await kept(w, b"\xff token=hunter2 \x00")
+        shown = (await client.get(f"{LETTERS}/{letter_id}")).json()
+        assert base64.b64decode(shown["value"]) == b"\xff token=*** \x00"
+
+
+async def test_every_act_is_answered_and_written_down() -> None:
+    async with world() as w, api(w) as client:
+        (letter_id,) = await kept(w, b"bad")
+        path, ann = f"{LETTERS}/{letter_id}", {"who": "ann", "why": "asked to"}
+        for noun, state in (("parkings", "PARKED"), ("releases", "OPEN")):
+            answer = await client.post(f"{path}/{noun}", json=ann)
+            assert (answer.status_code, answer.json()) == (200, {"letterId": letter_id, "state": state})
+            await asyncio.sleep(1)
+        edited = await client.post(f"{path}/edits", json={**ann, "value": "YmFk", "valueEncoding": "base64"})
+        assert (edited.status_code, edited.json()["replaces"]) == (201, letter_id)
+        successor = edited.json()["letterId"]
+        assert edited.headers["location"] == f"{LETTERS}/{successor}"
+        again = await client.post(f"{path}/edits", json={**ann, "value": "bad"})
+        assert (again.status_code, again.json()["letterId"]) == (200, successor)
+        assert (await client.post(f"{path}/parkings")).json()["replacedBy"] == successor
+        replay = await client.post(f"{path}/replays")
+        assert (replay.status_code, replay.json()["skipped"]) == (200, "edited")
+        assert replay.json()["replacedBy"] == successor
+        await asyncio.sleep(1)
+        purged = await client.post(f"{LETTERS}/purges", json={**ann, "limit": 1})
+        assert purged.json()["purged"] == [letter_id]
+        rest = await client.post(f"{LETTERS}/purges", json={**ann, "cursor": purged.json()["nextCursor"]})
+        assert [one["letterId"] for one in rest.json()["kept"]] == [successor]
+        assert rest.json()["nextCursor"] is None
+        done = (await client.get(f"{path}/history")).json()["items"]
+        assert [(one["act"], one["who"], one["why"]) for one in done] == [
+            (act, "ann", "asked to") for act in ("park", "release", "edit", "purge")
+        ]
+        assert (await client.get(f"{LETTERS}/purges")).json()["items"] == done[3:]
+        everything = (await client.get(f"{LETTERS}/history", params={"limit": 2})).json()
+        assert everything["items"] == done[:2]
+        cursor = {"cursor": everything["nextCursor"]}
+        assert len((await client.get(f"{LETTERS}/history", params=cursor)).json()["items"]) == 3
+        narrowed = {"letterId": letter_id, "act": "edit", "since": done[0]["at"]}
+        assert (await client.get(f"{LETTERS}/history", params=narrowed)).json()["items"] == done[2:3]
+        assert (await client.get(f"{LETTERS}/nobody/history")).status_code == 404
+
+
+async def test_groups_are_listed_in_pages_and_narrowed_down() -> None:
+    async with world() as w, api(w) as client:
+        await kept(w, b"a", b"b")
+        [group] = (await client.get(f"{LETTERS}/groups")).json()["items"]
+        assert (group["exception"], group["count"]) == ("builtins.ValueError", 2)
+        assert (group["topics"], group["states"]) == ({TOPIC: 2}, {"OPEN": 2})
+        inside = {
+            "group": group["group"],
+            "exception": "ValueError",
+            "attempts": "1",
+            "since": group["firstSeen"],
+        }
+        assert len((await client.get(LETTERS, params=inside)).json()["items"]) == 2
+        outside = {"until": group["firstSeen"]}
+        assert (await client.get(f"{LETTERS}/groups", params=outside)).json()["items"] == []
+
+
+async def test_filters_and_acts_that_can_not_be_meant_get_problems() -> None:
+    async with world() as w, api(w) as client:
+        (letter_id,) = await kept(w, b"bad")
+        for params in (
+            {"group": "xyz"},
+            {"since": "yesterday"},
+            {"until": "2026-11-24T10:00:00"},
+            {"attempts": "0"},
+            {"exception": "a b"},
+            {"transactionId": "a/b"},
+        ):
+            assert (await client.get(LETTERS, params=params)).status_code == 422, params
+        edits, purges = f"{LETTERS}/{letter_id}/edits", f"{LETTERS}/purges"
+        for path, body, slug in (
+            (edits, {"value": "no base64!", "valueEncoding": "base64"}, "invalid-value"),
+            (edits, {"value": "other"}, "other-branch"),
+            (edits, {}, "invalid-request"),
+            (purges, {"olderThanSeconds": -1}, "invalid-request"),
+            (purges, {"cursor": "x"}, "invalid-request"),
+            (purges, {"everything": True}, "invalid-request"),
+        ):
+            answer = await client.post(path, json=body)
+            assert answer.status_code == 422, (path, body)
+            assert answer.json()["type"].rpartition(":")[2] == slug
