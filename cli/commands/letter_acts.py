@@ -124,12 +124,11 @@ def edit_letter(
         content = _by_hand(letter) if value is None else _read(value)
         answer = api.send("POST", letter.program, f"{path(letter_id)}/edits", {**asked(why), **content})
         assert answer.body is not None
-        successor = Letter(letter.program, api.get(letter.program, path(answer.body["letterId"])))
-        console.note(f"letter {successor.id} takes the place of {letter_id}")
-        results = replay(api, [successor], Manner(asked(why)), lambda: None)
-    if results[0].fate is Fate.SKIPPED:
-        # It was applied before anybody could look.
-        results = [Result(successor, Fate.APPLIED)]
+        successor_id = answer.body["letterId"]
+        console.note(f"letter {successor_id} takes the place of {letter_id}")
+        # It was published with the edit: whatever its state is by now, it is only waited for.
+        view = {**api.get(letter.program, path(successor_id)), "state": REPLAYING}
+        results = replay(api, [Letter(letter.program, view)], Manner(asked(why)), lambda: None)
     _say_results(console, results, as_json)
     _insist_on_all(results)
 

@@ -469,6 +469,19 @@ def test_an_edit_sends_a_file_s_bytes(run: Run, fake: FakeStack, tmp_path: Path)
     assert run("dlt", "edit", "L0", "--value", str(tmp_path / "none")).code == 2
 
 
+def test_an_edit_that_comes_back_at_once_is_said_and_not_published_again(
+    run: Run, fake: FakeStack, tmp_path: Path
+) -> None:
+    edits(fake)
+    fake.answers["GET stock/dead-letters/L1"] = (200, letter("L1"))
+    file = tmp_path / "value"
+    file.write_text("{}")
+    ended = run("dlt", "edit", "L0", "--value", str(file))
+    assert ended.code == 1
+    assert "L1  stock-adjustment  came back: product 1 is frozen" in ended.out
+    assert len(fake.requests("POST")) == 1
+
+
 def test_an_edit_opens_the_editor_on_what_the_value_really_is(
     run: Run, fake: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
