@@ -257,7 +257,7 @@ class OutsideGate:
 
 def pass_of(claim: Claim) -> Pass:
     """Return the pass that a live claim has."""
-    return Pass(claim.id, claim.customer_id, claim.created_at)
+    return Pass(claim.id, claim.customer_id, claim.created_at, claim.slot)
 
 
 async def live_pages(database: Database, code: str) -> AsyncIterator[list[Claim]]:

@@ -20,11 +20,12 @@ class GateUnavailable(Transient):
 
 
 class Pass(NamedTuple):
-    """at: when it was given out."""
+    """at: when it was given out; slot: the customer's place that it holds in the journal (0: none)."""
 
     claim_id: str
     customer_id: str
     at: Millis
+    slot: int = 0
 
 
 class Answer(IntEnum):

@@ -64,7 +64,12 @@ class ValkeyPasses:
         return int(taken)
 
     async def stage(self, code: str, epoch: int, passes: Sequence[Pass]) -> None:
-        await _reached(self._run(_STAGE, [([_staged(code, epoch)], [STAGED_SECONDS, *_flat(passes)])]))
+        key = _staged(code, epoch)
+        fields: Any = {f"{one.customer_id}#{one.slot}": f"{one.claim_id}:{one.at}" for one in passes}
+        async with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.hset(key, mapping=fields)
+            pipeline.expire(key, STAGED_SECONDS)
+            await _reached(pipeline.execute())
 
     async def install(self, code: str, epoch: int, count: int) -> bool:
         keys = [*_keys(code), _staged(code, epoch)]
@@ -140,7 +145,7 @@ def _staged(code: str, epoch: int) -> str:
 
 
 def _flat(passes: Sequence[Pass]) -> list[Any]:
-    return [part for one in passes for part in one]
+    return [part for one in passes for part in (one.claim_id, one.customer_id, one.at)]
 
 
 def _pass(field: bytes, value: bytes) -> Pass:
@@ -212,17 +217,6 @@ for i = 2, #ARGV, 3 do
   end
 end
 return lacking
-"""
-)
-
-_STAGE: Final = (
-    _FIND
-    + """
-for i = 2, #ARGV, 3 do
-  local held, free = find(KEYS[1], ARGV[i], ARGV[i + 1], 1000)
-  if not held then redis.call('HSET', KEYS[1], free, ARGV[i] .. ':' .. ARGV[i + 2]) end
-end
-return redis.call('EXPIRE', KEYS[1], ARGV[1])
 """
 )
 

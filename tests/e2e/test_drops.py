@@ -1,6 +1,6 @@
 """A drop under a crowd while everything around it is killed or emptied: nobody gets what isn't there.
 
-The gate is a real Valkey, wiped once and killed once; the stock service is killed, and the broker comes back empty.
+The gate is a real Valkey, which is wiped and then killed; the stock service is killed, the broker too.
 """
 
 import asyncio

@@ -174,7 +174,7 @@ async def test_an_earlier_epoch_never_replaces_a_later_one(outside: World) -> No
     await outside.claim("a")
     epoch = await outside.passes.epoch(CODE)
     assert epoch is not None
-    await outside.passes.stage(CODE, epoch - 1, [Pass("x", "y", 0)])
+    await outside.passes.stage(CODE, epoch - 1, [Pass("x", "y", 0, 1)])
     assert not await outside.passes.install(CODE, epoch - 1, 1)
     await outside.check()
 
