@@ -1,14 +1,22 @@
 """The coordinator, wired up: `python -m coordinator.app`."""
 
+from functools import partial
+
 from fastapi import FastAPI
 
 from coordinator.api import listing_routes, manual_routes, transaction_routes
 from coordinator.caller import ParticipantCaller
+from coordinator.comparison import Comparison
 from coordinator.coordinator import Coordinator
 from coordinator.driver import Driver
 from coordinator.inquiries import Inquiries
+from coordinator.inspection import Inspector
 from coordinator.outcomes import TOPIC, Outcomes, outcome_listener
 from coordinator.participants import Registry
+from coordinator.reconciler import Reconciler
+from coordinator.reconciliation_routes import reconciliation_routes
+from coordinator.repairs import Repairs
+from coordinator.round import Round
 from coordinator.settings import CoordinatorSettings, policy, registrations
 from shared.http.server import run_program
 from shared.messaging.prospects import ByTopic, Unbound
@@ -48,11 +56,13 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
         clock=program.clock,
         bell=program.bell,
     )
+    reconciler = _reconciler(program, settings, registry, driver, inquiries)
     topics = {one.topic for one in registry if one.topic}
     program.exchange(
         [outcome_listener(outcomes, Retry.parse(settings.retry_for(TOPIC)))], publishes=sorted(topics)
     )
     program.run("driver", driver.run)
+    program.run("reconciliation", reconciler.run)
     return program.api(
         title="Handfast coordinator",
         description="Drives Try, Confirm and Cancel over all participants of a transaction, and owns the "
@@ -61,9 +71,50 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
             transaction_routes(coordinator, inquiries, round(settings.transaction_timeout_seconds * 1000)),
             manual_routes(coordinator),
             listing_routes(coordinator, registry, program.caller),
+            reconciliation_routes(reconciler, program.database),
             # A participant repeats an outcome whenever it is asked, so none is lost with its letter.
             program.dead_letters(ByTopic({TOPIC: Unbound()})),
         ],
+    )
+
+
+def _reconciler(
+    program: Program, settings: CoordinatorSettings, registry: Registry, driver: Driver, inquiries: Inquiries
+) -> Reconciler:
+    """Wire up what compares the log with the participants, and repairs what differs."""
+    inspector = Inspector(program.caller)
+    comparison = Comparison(
+        database=program.database,
+        inspector=inspector,
+        clock=program.clock,
+        grace=round(settings.reconcile_grace_seconds * 1000),
+        lag=program.lag,
+    )
+    repairs = Repairs(
+        database=program.database,
+        outbox=program.outbox,
+        driver=driver,
+        inquiries=inquiries,
+        caller=ParticipantCaller(program.caller, registry, program.clock, program.randomness),
+        clock=program.clock,
+    )
+    return Reconciler(
+        partial(
+            Round,
+            database=program.database,
+            registry=registry,
+            inspector=inspector,
+            comparison=comparison,
+            repairs=repairs,
+            clock=program.clock,
+            new_id=program.new_id,
+        ),
+        database=program.database,
+        clock=program.clock,
+        new_id=program.new_id,
+        bell=program.bell,
+        every=settings.reconcile_seconds,
+        metrics=program.metrics.registry,
     )
 
 

@@ -139,7 +139,21 @@ class Driver:
         now = self._clock.now()
         after, published = advance(changed, now, self._policy)
         _note_change(before, after, published, timeline)
-        return after, [self._confirm(after, branch, now) for branch in published]
+        return after, [self.confirm_of(after, branch, now) for branch in published]
+
+    def confirm_of(self, transaction: Transaction, branch: Branch, now: Millis) -> Message:
+        """Return the message that confirms a branch; it is the same one whenever it is published."""
+        topic = self._registry.find(branch.participant).topic
+        assert topic is not None, f"{branch.participant} takes no Confirm over Kafka"
+        return confirm_message(
+            topic=topic,
+            key=branch.key or branch.branch_id,
+            transaction_id=transaction.transaction_id,
+            reservation_id=branch.branch_id,
+            decided_at=transaction.decided_at or now,
+            source=self._source,
+            traceparent=transaction.traceparent,
+        )
 
     async def run(self) -> None:
         """Find what is due and nobody drives, until cancelled; then stop what is under way."""
@@ -265,19 +279,6 @@ class Driver:
     def _held_back(self, transaction: Transaction) -> Millis | None:
         """Keep others away while this driver has calls to make; else let the transaction's own time count."""
         return self._clock.now() + self._lease if self._calls(transaction) else None
-
-    def _confirm(self, transaction: Transaction, branch: Branch, now: Millis) -> Message:
-        topic = self._registry.find(branch.participant).topic
-        assert topic is not None, f"{branch.participant} takes no Confirm over Kafka"
-        return confirm_message(
-            topic=topic,
-            key=branch.key or branch.branch_id,
-            transaction_id=transaction.transaction_id,
-            reservation_id=branch.branch_id,
-            decided_at=transaction.decided_at or now,
-            source=self._source,
-            traceparent=transaction.traceparent,
-        )
 
 
 def _note_change(

@@ -5,11 +5,11 @@ same commit the Confirms to publish and what happened meanwhile. Whoever comes s
 and finds out what was decided.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pydantic_core
-from sqlalchemy import Connection, Select, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, insert, select, update
 
 from coordinator.branch import Branch, BranchState
 from coordinator.tables import TIMELINE, TRANSACTION
@@ -37,6 +37,7 @@ _CHANGING: Final = (
 _READ: Final = select(
     *(TRANSACTION.c["id" if name == "transaction_id" else name] for name in Transaction._fields)
 )
+_COUNT: Final = select(func.count()).select_from(TRANSACTION)
 _BY_ID: Final = Prepared(_READ.where(TRANSACTION.c.id == bindparam("wanted")))
 _REPLACE: Final = Prepared(
     update(TRANSACTION).where(
@@ -104,6 +105,17 @@ def read_many(connection: Connection, transaction_ids: Iterable[str]) -> dict[st
     return found
 
 
+def read_bulk(connection: Connection, transaction_ids: Collection[str]) -> dict[str, Transaction]:
+    """Do the same in one statement, which pays where many are read in another thread."""
+    rows = connection.execute(_READ.where(TRANSACTION.c.id.in_(transaction_ids)))
+    return {row[0]: _transaction(row) for row in rows}
+
+
+def count(connection: Connection) -> int:
+    """Return how many transactions there are."""
+    return connection.execute(_COUNT).scalar_one()
+
+
 def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now: Millis) -> list[Transaction]:
     """Write new versions over those that were read, with their messages and events; raise Stale otherwise."""
     saved = []
@@ -119,6 +131,12 @@ def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now:
     outbox.add(connection, [message for change in changes for message in change.messages])
     _add_events(connection, changes)
     return saved
+
+
+def note(connection: Connection, transaction_id: str, events: Sequence[Event]) -> None:
+    """Add to the timeline of a transaction that itself stays as it is."""
+    rows = [{"transaction_id": transaction_id, "events": pydantic_core.to_json(events).decode()}]
+    _ADD_EVENTS.run_many(connection, rows)
 
 
 def lease_due(connection: Connection, now: Millis, until: Millis, most: int) -> list[Transaction]:

@@ -43,6 +43,7 @@ class Participant:
     """A registered participant. topic: where its Confirms are published, or None when they are PUT."""
 
     name: str
+    url: str
     collection: str
     health: str
     topic: str | None
@@ -86,6 +87,7 @@ class Registry:
 def _participant(one: Registration) -> Participant:
     return Participant(
         name=one.name,
+        url=one.url,
         collection=one.url + one.path,
         health=f"{one.url}/readyz",
         topic=one.confirm.removeprefix(_KAFKA) if one.confirm.startswith(_KAFKA) else None,

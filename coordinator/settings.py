@@ -39,6 +39,12 @@ class CoordinatorSettings(Settings):
         gt=0,
         description="Time after its decision at which an unsettled transaction is flagged, in seconds.",
     )
+    reconcile_seconds: float = Field(
+        300.0,
+        ge=0,
+        description="Time from the begin of one reconciliation to that of the next, in seconds; 0: only on "
+        "demand.",
+    )
     lease_seconds: float = Field(
         5.0,
         gt=0,

@@ -56,11 +56,55 @@ class TimelineRow(SQLModel, table=True):
     events: str
 
 
+class ReconciliationRow(SQLModel, table=True):
+    """A run of the reconciliation, as far as it is. Instants are milliseconds since the epoch."""
+
+    __tablename__ = "reconciliation"
+
+    id: str = Field(primary_key=True, max_length=64)
+    running: int | None = Field(default=None, unique=True)  # 1 while it runs, else NULL: one at a time
+    state: str = Field(max_length=11)
+    dry_run: bool
+    phase: str = Field(max_length=12)
+    total: int = Field(sa_type=BigInteger)
+    read: int = Field(sa_type=BigInteger)
+    counts: str  # JSON: what was found and repaired, by participant, kind and verdict
+    problems: str  # JSON: what could not be done
+    uncompared: str  # JSON: branches that can't be compared, by participant
+    started_at: int = Field(sa_type=BigInteger)
+    updated_at: int = Field(sa_type=BigInteger)
+    ended_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class FindingRow(SQLModel, table=True):
+    """Something that a run found."""
+
+    __tablename__ = "finding"
+    __table_args__ = (Index("finding_by_run", "reconciliation_id", "id"),)
+
+    id: str = Field(primary_key=True, max_length=64)
+    reconciliation_id: str = Field(max_length=64)
+    participant: str = Field(max_length=64)
+    kind: str = Field(max_length=64)
+    subject: str = Field(max_length=300)
+    transaction_id: str | None = Field(default=None, max_length=64)
+    branch_id: str | None = Field(default=None, max_length=64)
+    verdict: str = Field(max_length=10)
+    evidence: str  # JSON
+    repair: str | None = Field(default=None, max_length=20)  # what was done about it
+    repaired: bool  # and whether it is right since
+    found_at: int = Field(sa_type=BigInteger)
+
+
 TRANSACTION: Final = table_of(TransactionRow)
 TIMELINE: Final = table_of(TimelineRow)
+RECONCILIATION: Final = table_of(ReconciliationRow)
+FINDING: Final = table_of(FindingRow)
 TABLES: Final[tuple[Table, ...]] = (
     TRANSACTION,
     TIMELINE,
+    RECONCILIATION,
+    FINDING,
     table_of(OutboxRow),
     LETTER,
     LEDGER,

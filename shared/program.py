@@ -86,6 +86,7 @@ class Program:
         )
         self._redactor = Redactor(settings.redact_patterns)
         self._listeners: list[Listener] = []
+        self._consumer: Consumer | None = None
         self._loops: dict[str, Loop] = {}
         self.run("database", _DatabaseProbe(self.database, self.health).run)
 
@@ -118,7 +119,7 @@ class Program:
         keeper = TopicKeeper(self.broker, dict.fromkeys([*topics, *publishes], self.settings.partitions))
         self.run("topics", keeper.run, keeper.health)
         group = f"handfast-{self.name}"
-        consumer = Consumer(
+        consumer = self._consumer = Consumer(
             self.broker.subscription(group, topics),
             listeners,
             group=group,
@@ -158,6 +159,10 @@ class Program:
             )
             self.run("replayer", replayer.run)
         return dead_letter_routes(office, self._redactor)
+
+    def lag(self) -> int | None:
+        """Return how many records the program's consumer is behind; None where that isn't known."""
+        return None if self._consumer is None else self._consumer.lag()
 
     def api(
         self,

@@ -109,6 +109,17 @@ class Consumer:
         """Return what is wrong, or None."""
         return self._broker_problem or self._recovery.database_problem
 
+    def lag(self) -> int | None:
+        """Return how many records are known to be there and not dealt with; None where that isn't known.
+
+        Of several members of a group each knows of its own partitions only.
+        """
+        assigned, newest = self._subscription.assigned(), self._subscription.high_water()
+        if self._broker_problem is not None or not assigned or assigned - newest.keys():
+            return None
+        places = {partition: state.committable() for partition, state in self._states.items()}
+        return sum(max(newest[partition] - places[partition], 0) for partition in assigned & places.keys())
+
     async def _start(self) -> None:
         while True:
             try:

@@ -110,6 +110,13 @@ class KafkaSubscription:
         consumer = self._joined()
         return frozenset() if consumer is None else _ours(consumer.assignment())
 
+    def high_water(self) -> Mapping[TopicPartition, int]:
+        consumer = self._joined()
+        if consumer is None:
+            return {}
+        known = {partition: consumer.highwater(_theirs(partition)) for partition in self.assigned()}
+        return {partition: offset for partition, offset in known.items() if offset is not None}
+
     def pause(self, partitions: frozenset[TopicPartition]) -> None:
         self._apply(aiokafka.AIOKafkaConsumer.pause, partitions)
 

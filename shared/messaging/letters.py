@@ -239,6 +239,15 @@ def topics_with_letters(connection: Connection) -> frozenset[str]:
     return frozenset(connection.execute(select(LETTER.c.topic).distinct().where(UNSETTLED)).scalars())
 
 
+def branches_with_letters(connection: Connection, topic: str, branch_ids: Collection[str]) -> frozenset[str]:
+    """Return those of some branches that have a letter of this topic which is not settled."""
+    lettered = select(LETTER.c.branch_id).where(LETTER.c.topic == topic, UNSETTLED)
+    if not branch_ids or connection.execute(lettered.limit(1)).first() is None:
+        return frozenset()
+    names = [_branch_name(branch_id) for branch_id in branch_ids]
+    return frozenset(connection.execute(lettered.where(LETTER.c.subject.in_(names))).scalars())
+
+
 def find(connection: Connection, letter_id: str, *, lock: bool = False) -> DeadLetter:
     """Return a letter; raise NotFound where there is none. lock: hold its row until the commit."""
     statement = select(LETTER).where(LETTER.c.id == letter_id)

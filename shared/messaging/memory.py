@@ -192,6 +192,9 @@ class MemorySubscription:
     def assigned(self) -> frozenset[TopicPartition]:
         return frozenset(self._positions)
 
+    def high_water(self) -> Mapping[TopicPartition, int]:
+        return {partition: len(self._broker.log_of(partition)) for partition in self._positions}
+
     def pause(self, partitions: frozenset[TopicPartition]) -> None:
         self.paused |= partitions & self._positions.keys()
 

@@ -12,6 +12,7 @@ from shared.program import Program
 from shared.tcc.alarms import Alarms
 from shared.tcc.audit import Auditor
 from shared.tcc.audit_routes import audit_routes
+from shared.tcc.branch_routes import branch_routes
 from shared.tcc.command import C
 from shared.tcc.confirmations import OUTCOMES, confirmation_listener
 from shared.tcc.inquiry import Inquirer
@@ -75,7 +76,7 @@ def participant_routes(
     auditors: Sequence[Auditor] = (),
     prospects: Mapping[str, Prospects] | None = None,
 ) -> list[APIRouter]:
-    """Return the routes that every participant's program has: reservations, dead letters and audits.
+    """Return the routes of every participant's program: reservations, dead letters, and what reconciles.
 
     auditors: what the program checks in its own tables, beside what every participant does; prospects: by
     topic, what letters of its other listeners stand for.
@@ -87,5 +88,6 @@ def participant_routes(
     return [
         reservation_routes(host, base_url=settings.own_url(program.name), hold_seconds=settings.hold_seconds),
         program.dead_letters(ByTopic({host.participant.topic: confirms, **(prospects or {})})),
+        branch_routes(program.database, host.participant.topic, program.lag),
         audit_routes([*own, *auditors]),
     ]

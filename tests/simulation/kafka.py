@@ -120,6 +120,9 @@ class _Subscription:
     def assigned(self) -> frozenset[TopicPartition]:
         return self._subscription.assigned()
 
+    def high_water(self) -> Mapping[TopicPartition, int]:
+        return self._subscription.high_water()
+
     def pause(self, partitions: frozenset[TopicPartition]) -> None:
         self._subscription.pause(partitions)
 
