@@ -20,6 +20,7 @@ COMMANDS = {
     "tx": "cli.commands.transactions:transactions",
     "dlt": "cli.commands.dead_letters:dead_letters",
     "db": "cli.commands.database:database",
+    "reconcile": "cli.commands.reconcile:reconcile",
     "bench": "cli.commands.bench:bench",
     "sim": "cli.commands.sim:sim",
     "conformance": "cli.commands.conformance:conformance",

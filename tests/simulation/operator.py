@@ -1,4 +1,5 @@
-"""The person who runs the shop in a simulation: takes stock now and then, and sees to dead letters."""
+"""The person who runs the shop in a simulation: takes stock now and then, sees to dead letters, and has the
+coordinator reconcile in the middle of the troubles."""
 
 import asyncio
 import random
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 
 from shared.errors import Unreachable
 from tests.collector import PROGRAMS, deposits_of
-from tests.simulation.world import World
+from tests.simulation.world import GRACE_SECONDS, World
 
 UNSETTLED: Final[Mapping[str, str]] = {
     "coordinator": "SELECT count(*) FROM tcc_transaction WHERE state NOT IN ('CONFIRMED', 'CANCELLED')",
@@ -25,11 +26,12 @@ STOCKTAKE: Final = ("product-0", "product-1")
 
 
 class Operator:
-    """Looks after a world."""
+    """Looks after a world. reconciled: how many reconciliations were begun."""
 
     def __init__(self, world: World, randomness: random.Random) -> None:
         self._world = world
         self._randomness = randomness
+        self.reconciled = 0
 
     async def deposits(self) -> dict[str, int]:
         """Return what was paid into the accounts."""
@@ -45,6 +47,8 @@ class Operator:
             await self._thaw(product)
             if self._randomness.random() < 0.5:
                 await self.replay_all()
+            if self._randomness.random() < 0.5:
+                await self._begin(dry_run=self._randomness.random() < 0.3)
         for product in STOCKTAKE:
             await self._thaw(product)
 
@@ -64,6 +68,26 @@ class Operator:
             act = self._randomness.choices(("replays", "parkings", "edits"), (8, 1, 1))[0]
             said = {"value": letter["value"]} if act == "edits" else {}
             await self._ask("POST", program, f"{path}/{act}", body | said)
+
+    async def reconcile(self) -> dict[str, Any]:
+        """Have a reconciliation look for what is left, once nothing is merely late; return how it ended."""
+        await asyncio.sleep(GRACE_SECONDS + 1.0)
+        run = None
+        while run is None:
+            run = await self._begin(dry_run=True)
+            await asyncio.sleep(1.0)
+        path = f"/reconciliations/{run['reconciliationId']}"
+        while run is None or run["state"] == "RUNNING":
+            run = await self._ask("GET", "coordinator", path, prefer="wait=5")
+        listed = await self._world.read("coordinator", f"{path}/findings?limit=500")
+        return {**run, "findings": listed["items"]}
+
+    async def _begin(self, *, dry_run: bool) -> dict[str, Any] | None:
+        run: dict[str, Any] | None = await self._ask(
+            "POST", "coordinator", "/reconciliations", {"dryRun": dry_run}
+        )
+        self.reconciled += run is not None
+        return run
 
     def unsettled(self) -> bool:
         """Say whether anything is still under way, by a look into the databases."""
@@ -90,10 +114,10 @@ class Operator:
             thawed = await self._ask("PUT", "stock", f"/products/{product}", {"frozen": False})
             await asyncio.sleep(0.5)
 
-    async def _ask(self, method: str, program: str, path: str, body: Any = None) -> Any:
+    async def _ask(self, method: str, program: str, path: str, body: Any = None, **headers: str) -> Any:
         """Send a request; return its answer, None where it was not done."""
         try:
-            reply = await self._world.call(method, program, path, body)
+            reply = await self._world.call(method, program, path, body, **headers)
         except Unreachable:
             return None
         return reply.json() if reply.status < 300 else None

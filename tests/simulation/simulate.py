@@ -5,7 +5,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ class Case:
 class Report:
     """How it went. findings: what must not be; struck: how often each fault did something; digest: the hash
     of the whole history; lines: the history itself, where it was kept; healed: virtual seconds from the end
-    of the troubles until everything was final."""
+    of the troubles until everything was final; reconciled: reconciliations that the operator began."""
 
     case: Case
     findings: tuple[str, ...]
@@ -55,6 +55,7 @@ class Report:
     digest: str
     healed: float
     lines: tuple[str, ...] = field(default=(), repr=False)
+    reconciled: int = 0
 
 
 def simulate(case: Case, *, keep_trace: bool = False) -> Report:
@@ -88,6 +89,7 @@ async def _run(case: Case, keep_trace: bool) -> Report:
                 group.create_task(operator.work(closing, troubles))
             await weather.heal()
             healed = await _settle(operator)
+            findings += _left_over(await operator.reconcile())
         except* (AssertionError, TimeoutError) as errors:
             findings += [f"[it went on] {error}" for error in errors.exceptions]
         snapshot = _without_poison(await collect(one.read, deposits))
@@ -102,6 +104,7 @@ async def _run(case: Case, keep_trace: bool) -> Report:
             struck=dict(one.conditions.struck),
             digest=one.trace.digest(),
             healed=healed,
+            reconciled=operator.reconciled,
             lines=tuple(one.trace.lines),
         )
 
@@ -144,6 +147,15 @@ async def _settle(operator: Operator) -> float:
             return loop.time() - began
         await asyncio.sleep(LOOK)
     return HEALED_WITHIN
+
+
+def _left_over(run: Mapping[str, Any]) -> Iterator[str]:
+    """Return what a reconciliation finds, which must be nothing once everything is final."""
+    if run["state"] != "DONE" or run["problems"] or run["uncompared"]:
+        yield f"[a reconciliation ends] {run['state']}: {run['problems']}, {run['uncompared']}"
+    for one in run["findings"]:
+        what = f"{one['kind']} {one['subject']}: {one['evidence']}"
+        yield f"[a reconciliation finds nothing] {one['participant']}: {what}"
 
 
 def _alone(customers: Customers, snapshot: Snapshot) -> Sequence[Finding]:

@@ -26,6 +26,8 @@ from tests.simulation.store import LifesDatabase
 from tests.simulation.trace import Trace
 from tests.simulation.watch import Watch
 
+GRACE_SECONDS: Final = 5.0
+"""What a reconciliation takes for late: less than in earnest, so that it finds more to be wrong about."""
 STARTS_AGAIN: Final = 1.0
 """Seconds until a program that could not start is started again."""
 
@@ -97,7 +99,7 @@ class World:
             life, self.broker, self.conditions, self._source(f"{where}/broker"), self.trace, self.watch
         )
         app = program.create(
-            program.settings(_env_file=None),
+            program.settings(_env_file=None, reconcile_grace_seconds=GRACE_SECONDS),
             Surroundings(
                 clock=host.clock,
                 new_id=ulids(host.clock, source),
