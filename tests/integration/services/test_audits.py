@@ -15,7 +15,7 @@ from shared.messaging.failure import Failure
 from shared.messaging.letters import keep
 from shared.messaging.listener import Subject
 from tests.simulation.loop import run_virtually
-from tests.simulation.world import World, world
+from tests.simulation.world import GRACE_SECONDS, World, world
 
 HOLD = {"seconds": 3_600}
 Wanted = tuple[str, str, str, Mapping[str, Any]]
@@ -273,7 +273,7 @@ def test_the_letter_of_a_settled_branch_is_settled_once_it_is_old() -> None:
             )
         )
         assert await audit(one, "stock") == [], "it is only late"
-        await asyncio.sleep(61)
+        await asyncio.sleep(GRACE_SECONDS + 1)
         [found] = await audit(one, "stock", repair=True)
         assert (found["kind"], found["subject"], found["repaired"]) == (
             "letter-of-settled-branch",
@@ -291,9 +291,9 @@ def test_a_standalone_reservation_that_nobody_sweeps_is_swept() -> None:
         body = {"productId": "q", "qty": 1, "customerId": "d", "seconds": 5}
         path = f"/stocks/{(await one.call('POST', 'stock', '/stocks', body)).json()['id']}"
         tamper(one, "stock", "UPDATE reservation SET due_at = NULL WHERE transaction_id IS NULL")
-        await asyncio.sleep(60)
+        await asyncio.sleep(GRACE_SECONDS + 4)
         assert await audit(one, "stock") == [], "it is only late"
-        await asyncio.sleep(10)
+        await asyncio.sleep(5)
         assert (await one.read("stock", path))["state"] == "TRIED"
         [found] = await audit(one, "stock", repair=True)
         assert (found["kind"], found["repaired"]) == ("standalone-dangling", True)
