@@ -10,7 +10,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench year chaos proof soak docs lock clean
+.PHONY: help setup demo up test check bench year reconcile chaos proof soak docs lock clean
 
 help: ## list the tasks
 	@echo "Handfast: make <task> [ARGS=\"...\"]"
@@ -44,6 +44,9 @@ bench: setup ## measure orders per second, latency and CPU, beside a bare baseli
 
 year: setup ## put a shop's whole year (about 71,000 orders) through a fresh stack and check every one
 	$(BIN)/python -m tests.e2e.jaffle $(ARGS)
+
+reconcile: setup ## plant 500 faults among 100,000 transactions, and have `handfast reconcile` find and repair them
+	$(BIN)/python -m tests.e2e.reconcile $(ARGS)
 
 chaos: setup ## kill, stop and cut off a stack under load for five minutes, heal it and check every order
 	$(BIN)/python -m tests.chaos.run $(ARGS)

@@ -15,6 +15,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from coordinator.reconciliation import ALARMS, FINDINGS, Kind, Standing
+from payment_service import domain as payment
+from payment_service.domain import Funds
+from shared.tcc.protocol import State as Held
+from stock_service import domain as stock
+from stock_service.domain import Level
 from tests.snapshot import Reservation, Snapshot
 
 STOCK: Final = "stock"
@@ -111,28 +117,49 @@ def decision_never_changes(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 
 def confirmed_implies_tried(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """Whatever is to be confirmed is held, or was, at every participant that counts."""
-    held = {one.reservation_id for one in snapshot.reservations if one.state in HOLDING | KEEPING}
     for one in snapshot.transactions:
-        if one.state not in KEEPING:
-            continue
-        counting = [branch for branch in one.branches if branch.state != "CLOSED"]
-        for branch in counting:
-            if branch.branch_id not in held:
-                what = f"{one.state}, and {branch.participant} holds nothing for branch {branch.branch_id}"
-                yield f"transaction {one.transaction_id}", what
-        if not counting:
+        if one.state in KEEPING and all(branch.state == "CLOSED" for branch in one.branches):
             yield f"transaction {one.transaction_id}", f"{one.state} without a branch"
+    for stands, kind, subject, detail in _judged(snapshot):
+        if stands.value in KEEPING and kind in ALARMS:
+            yield subject, detail
 
 
 def reservations_have_owners(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """Every coordinated reservation is a branch of a transaction; one that isn't holds nothing."""
+    for stands, _, subject, detail in _judged(snapshot):
+        if stands in (Standing.UNKNOWN, Standing.STRANGE):
+            yield subject, detail
+
+
+def both_sides_agree(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """A reconciliation has nothing to find about any branch."""
+    for _, _, subject, detail in _judged(snapshot):
+        yield subject, detail
+
+
+def _judged(snapshot: Snapshot) -> Iterator[tuple[Standing, Kind, str, str]]:
+    """Yield what the reconciliation's table finds about branches and coordinated reservations."""
+    transactions = {one.transaction_id: one for one in snapshot.transactions}
     branches = {
-        (one.transaction_id, branch.branch_id) for one in snapshot.transactions for branch in one.branches
+        (one.transaction_id, each.branch_id): each for one in snapshot.transactions for each in one.branches
     }
-    for held in snapshot.reservations:
-        owner = (held.transaction_id, held.reservation_id)
-        if held.transaction_id is not None and held.state != "CANCELLED" and owner not in branches:
-            yield _name(held), f"{held.state}, and transaction {held.transaction_id} has no such branch"
+    held = {(one.transaction_id, one.reservation_id): one for one in snapshot.reservations}
+    for transaction_id, branch_id in sorted(
+        branches.keys() | {(owner, name) for owner, name in held if owner is not None}
+    ):
+        branch, reservation = branches.get((transaction_id, branch_id)), held.get((transaction_id, branch_id))
+        state = Held.ABSENT if reservation is None else Held(reservation.state)
+        if branch is not None:
+            stands = Standing(branch.state)
+        elif transaction_id in transactions:
+            stands = Standing.STRANGE if transactions[transaction_id].branches else Standing.CANCELLED
+        else:
+            stands = Standing.UNKNOWN
+        kind = FINDINGS[stands, state]
+        if kind is not None:
+            detail = f"{kind}: the coordinator has it {stands}, its participant {state}"
+            yield stands, kind, f"branch {branch_id} of transaction {transaction_id}", detail
 
 
 def orders_have_transactions(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -166,15 +193,16 @@ def stock_adds_up(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """onHand + sold is what was adjusted; held and sold are what reservations say; nothing is negative."""
     held, sold = _units(snapshot, BOOKED), _units(snapshot, frozenset({"CONFIRMED"}))
     for one in snapshot.products:
+        level = Level(one.on_hand, one.held, one.sold)
         yield from _levels(
             f"product {one.product_id}",
             {"onHand": one.on_hand, "held": one.held, "available": one.available, "sold": one.sold},
-            [
-                ("onHand + sold", one.on_hand + one.sold, "adjustments", one.adjusted),
-                ("onHand - held", one.on_hand - one.held, "available", one.available),
-                ("held", one.held, "held reservations", held[one.product_id]),
-                ("sold", one.sold, "confirmed reservations", sold[one.product_id]),
-            ],
+            {
+                "available": (one.available, level.available),
+                **stock.differences(
+                    level, held=held[one.product_id], sold=sold[one.product_id], adjusted=one.adjusted
+                ),
+            },
         )
     strangers = (held.keys() | sold.keys()) - {one.product_id for one in snapshot.products}
     yield from ((f"product {name}", "it is reserved, and is not there") for name in strangers)
@@ -184,6 +212,7 @@ def money_is_conserved(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """balance + captured - refunded is what was paid in; held and captured are what the reservations say."""
     held, captured = _money(snapshot, BOOKED), _money(snapshot, frozenset({"CONFIRMED"}))
     for one in snapshot.accounts:
+        funds = Funds(one.balance, one.held, one.captured, one.refunded)
         yield from _levels(
             f"account {one.customer_id}",
             {
@@ -194,17 +223,16 @@ def money_is_conserved(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
                 "refunded": one.refunded,
                 "captured - refunded": one.captured - one.refunded,
             },
-            [
-                (
-                    "balance + captured - refunded",
-                    one.balance + one.captured - one.refunded,
-                    "deposits",
-                    one.deposited,
+            {
+                "available": (one.available, funds.available),
+                **payment.differences(
+                    funds,
+                    held=held[one.customer_id],
+                    captured=captured[one.customer_id],
+                    refunded=one.refunded,
+                    deposited=one.deposited,
                 ),
-                ("balance - held", one.balance - one.held, "available", one.available),
-                ("held", one.held, "held reservations", held[one.customer_id]),
-                ("captured", one.captured, "confirmed reservations", captured[one.customer_id]),
-            ],
+            },
         )
     strangers = (held.keys() | captured.keys()) - {one.customer_id for one in snapshot.accounts}
     yield from ((f"account {name}", "money of it is reserved, and it is not there") for name in strangers)
@@ -288,6 +316,7 @@ AT_REST: Final[tuple[Check, ...]] = (
     orders_are_final,
     transactions_are_final,
     no_reservation_dangles,
+    both_sides_agree,
     nothing_is_held,
     letters_are_settled,
 )
@@ -338,14 +367,15 @@ def _money(snapshot: Snapshot, states: frozenset[str]) -> Counter[str]:
 
 
 def _levels(
-    name: str, levels: Mapping[str, int], sums: Iterable[tuple[str, int, str, int]]
+    name: str, levels: Mapping[str, int], pairs: Mapping[str, tuple[int, int]]
 ) -> Iterator[tuple[str, str]]:
+    """Yield levels that are negative, and those that are otherwise than they should be: (is, should be)."""
     for what, level in levels.items():
         if level < 0:
             yield name, f"{what} is {level}"
-    for left, found, right, expected in sums:
-        if found != expected:
-            yield name, f"{left} is {found}, and {right} {expected}"
+    for what, (found, due) in pairs.items():
+        if found != due:
+            yield name, f"{what} is {found}, and should be {due}"
 
 
 def _name(held: Reservation) -> str:

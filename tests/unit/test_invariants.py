@@ -210,6 +210,10 @@ LEFT_OVER: Mapping[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
         "no reservation dangles",
         lambda one: with_reservation(one, replace(STANDALONE, state="CONFIRMING")),
     ),
+    "an acknowledgement never came": (
+        "both sides agree",
+        lambda one: transaction(one, 0, branches=branches(1, "CONFIRMING")),
+    ),
     "units are held": ("nothing is held", lambda one: product(one, held=1, available=6)),
     "money is held": ("nothing is held", lambda one: account(one, held=1, available=59)),
     "a letter waits": ("letters are settled", lambda one: letter(one, state="OPEN")),

@@ -1,4 +1,4 @@
-"""A reconciliation amid what goes wrong: whatever is away or broken stops nothing else, and none runs twice."""
+"""A reconciliation amid what goes wrong: what is away or broken stops nothing else, and none runs twice."""
 
 import asyncio
 from typing import Any
