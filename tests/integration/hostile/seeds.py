@@ -32,7 +32,10 @@ def plant(programs: Programs) -> dict[str, Ids]:
     orders, transactions = _orders(programs)
     letters = {program: _letter(programs, program) for program in TOPICS}
     own: dict[str, Ids] = {
-        "coordinator": {"transaction_id": [*transactions, *_transactions(programs)]},
+        "coordinator": {
+            "transaction_id": [*transactions, *_transactions(programs)],
+            "reconciliation_id": [_reconciliation(programs)],
+        },
         "order": {"order_id": orders, "reservation_id": _branches(programs, "order", "order-reservations")},
         "stock": {
             "product_id": ["p", "q", "frozen"],
@@ -44,6 +47,13 @@ def plant(programs: Programs) -> dict[str, Ids]:
     }
     own["payment"]["payment_id"] = own["payment"]["reservation_id"]
     return {program: {**ids, "letter_id": [letters[program]]} for program, ids in own.items()}
+
+
+def _reconciliation(programs: Programs) -> str:
+    made = programs.send("POST", "coordinator", "/reconciliations", {"dryRun": True}, {"Prefer": "wait=20"})
+    assert made.status == 202, made
+    run_id: str = made.json()["reconciliationId"]
+    return run_id
 
 
 def _orders(programs: Programs) -> tuple[list[str], list[str]]:
