@@ -111,9 +111,7 @@ class OutsideGate:
             if await self._passes.install(code, offer.epoch, count):
                 self._keep(offer)
                 self._rebuilt.inc()
-                _log.warning(
-                    "The gate of drop %s is built from the journal: %d claims hold units.", code, count
-                )
+                _log.info("The gate of drop %s is built from the journal: %d claims hold units.", code, count)
 
     async def run(self) -> None:
         """See whether the gate can be reached, and tell it of what was returned, until cancelled."""

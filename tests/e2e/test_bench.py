@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from cli.bench.drops import DATABASE, Crowd, measure
 from tests.e2e.conftest import handfast
 
 
@@ -56,3 +57,14 @@ def test_the_ways_of_holding_stock_are_compared_and_none_sells_one_unit_too_many
         *("lock-and-batch", "atomic", "optimistic", "pessimistic", "queue")
     }
     assert all(cell["retries"] == 0 for cell in cells if cell["system"] != "optimistic")
+
+
+def test_the_bench_of_drops_checks_every_promise_and_reports_both_systems() -> None:
+    said: list[str] = []
+    (one,) = measure(Crowd(units=20, claims=100, customers=60, in_flight=8), 1, [DATABASE], said.append)
+    told = one.summary()
+    assert (told["gate"], told["claims"], told["failures"]) == ("database", 100, {})
+    assert sum(told["refused"].values()) == 80
+    assert told["claimsPerSecond"] > 0
+    assert told["postsPerSecond"] > 0
+    assert any("round 1 of 1" in line for line in said)

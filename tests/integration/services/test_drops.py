@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pydantic_core
 
 from shared.clock import iso
 from shared.database.sqlite import sqlite_engine
-from shared.messaging.broker import Unpublishable
+from shared.messaging.broker import Message, Unpublishable
 from shared.settings import database_path
 from stock_service.drops.messages import TOPIC
 from stock_service.settings import StockSettings
@@ -252,6 +253,48 @@ async def test_while_the_broker_is_away_claims_are_taken_and_issued_when_it_is_b
         assert await counts(stock) == (0, 2, 1)
         machine.broker.available = True
         await until_counts(stock, 2, 0, 1)
+
+
+async def test_a_record_that_is_no_claim_s_own_is_a_letter_and_takes_nothing_from_anybody(
+    machine: Machine,
+) -> None:
+    async with machine.stock() as stock:
+        await offer(stock, 2)
+        in_database(machine.disk, POISON)
+        poisoned = (await claim(stock, "poisoned")).json()
+        forged = {"claimId": poisoned["claimId"], "code": "launch", "customerId": "somebody"}
+        values = [
+            None,
+            b"\xff\x00",
+            b"[]",
+            b'{"claimId": 1, "code": "launch", "customerId": "ann"}',
+            pydantic_core.to_json(forged),
+            pydantic_core.to_json({"claimId": "nobody", "code": "launch", "customerId": "ann"}),
+        ]
+        messages = [Message(TOPIC, b"launch", value) for value in values]
+        assert await machine.broker.publisher().publish(messages) == [None] * len(values)
+
+        async def lettered() -> bool:
+            found = (await stock.json("/api/v1/dead-letters"))["items"]
+            # The claim's own record and the forged one are about the same claim, and share a letter.
+            return bool(sum(letter["attempts"] for letter in found) >= len(values) + 4)
+
+        await stock.until(lettered)
+        await until_counts(stock, 0, 0, 2)
+        assert (await stock.json(f"{DROP}/claims/poisoned"))["reason"] == "dead-lettered"
+        assert (await claim(stock, "ann", prefer="wait=10")).json()["state"] == "ISSUED"
+
+
+async def test_a_record_that_comes_again_changes_nothing(machine: Machine) -> None:
+    async with machine.stock() as stock:
+        await offer(stock, 2)
+        issued = (await claim(stock, "ann", prefer="wait=10")).json()
+        value = pydantic_core.to_json(issued)
+        await machine.broker.publisher().publish([Message(TOPIC, b"launch", value)] * 5)
+        assert (await claim(stock, "bob", prefer="wait=10")).json()["state"] == "ISSUED"
+        assert await counts(stock) == (2, 0, 0)
+        assert await stock.json(f"{DROP}/claims/ann") == issued
+        assert (await stock.json("/api/v1/dead-letters"))["items"] == []
 
 
 async def test_senseless_terms_are_refused(stock: Service) -> None:
