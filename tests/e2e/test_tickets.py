@@ -27,10 +27,12 @@ from tests.e2e.waiting import eventually
 from tests.invariants import broken, unfinished
 
 PRICE: Final = 4_200
+TIMEOUT: Final = 2
+"""Seconds after which a payment without an answer is looked up."""
 GATEWAY: Final = {
     "HANDFAST_PAYMENT_GATEWAY": "stripe",
     "HANDFAST_STRIPE_API_KEY": KEY,
-    "HANDFAST_GATEWAY_TIMEOUT_SECONDS": "2",
+    "HANDFAST_GATEWAY_TIMEOUT_SECONDS": str(TIMEOUT),
     "HANDFAST_REPUBLISH_SECONDS": "1",
     "HANDFAST_REPUBLISH_MAX_SECONDS": "4",
 }
@@ -141,10 +143,14 @@ def test_a_declined_card_keeps_the_hold_until_another_one_pays(office: BoxOffice
 
 
 def test_paid_too_late_is_410_and_the_authorisation_is_void(office: BoxOffice) -> None:
-    """The hold lapses while the gateway, which has authorised the card, doesn't answer."""
+    """The hold lapses while the gateway, which has authorised the card, doesn't answer.
+
+    It began before the payment and lasts no longer than that is waited for: looked up in time, the order
+    would rightly be confirmed.
+    """
     before = office.issued()
     with office.proxy.withhold("/confirm") as withheld:
-        office.hold("late", "ada", seconds=2)
+        office.hold("late", "ada", seconds=TIMEOUT)
         paying = office.paying("late")
         assert withheld.arrived.wait(10), "the payment never reached the gateway"
         assert office.stripe.money().held == PRICE
