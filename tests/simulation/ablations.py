@@ -127,8 +127,8 @@ ABLATIONS: Final = (
     ),
     Ablation(
         "re-publication",
-        "a Confirm is published once",
-        instead(coordinator.transaction, "published", unsafe.published_for_good),
+        "a Confirm is published once, and a reconciliation doesn't hurry it",
+        lambda: unsafe.published_once(),
     ),
     Ablation(
         "offset after effect",

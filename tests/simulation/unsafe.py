@@ -15,6 +15,7 @@ import coordinator.coordinator
 import coordinator.driver
 import coordinator.inquiries
 import coordinator.log
+import coordinator.repairs
 import coordinator.transaction
 import shared.tcc.branches
 import shared.tcc.participant
@@ -122,8 +123,19 @@ def repeat_silently(_self: Any, _connection: Connection, _command: Any, held: Fe
     return Step(Answer(Verdict.REPEAT, held))
 
 
-def published_for_good(branch: Branch, now: int, _policy: Any) -> Branch:
-    return branch._replace(attempts=branch.attempts + 1, due_at=now + 10**12)
+@contextmanager
+def published_once() -> Iterator[None]:
+    def published(branch: Branch, now: int, _policy: Any) -> Branch:
+        return branch._replace(attempts=branch.attempts + 1, due_at=now + 10**12)
+
+    async def undriven(_self: Any, _transaction: Transaction) -> str:
+        return "driven"
+
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(coordinator.transaction, "published", published))
+        # A reconciliation would have it published again, minutes later.
+        patches.enter_context(patch.object(coordinator.repairs.Repairs, "_drive", undriven))
+        yield
 
 
 def commit_at_once(self: Any, arrived: Any, now: float) -> None:
