@@ -9,7 +9,7 @@ from shared.clock import Millis
 from shared.database.prepared import Prepared
 from shared.errors import NotFound
 from stock_service.drops.domain import ClaimState
-from stock_service.drops.tables import DROP_CLAIM, LIVE
+from stock_service.drops.tables import DROP_CLAIM, LIVE, OWED
 
 
 class Claim(NamedTuple):
@@ -122,6 +122,4 @@ _DUE: Final = Prepared(
     .order_by(DROP_CLAIM.c.due_at)
     .limit(bindparam("most"))
 )
-_OWED: Final = Prepared(
-    select(DROP_CLAIM).where(DROP_CLAIM.c.owed.is_(True)).order_by(DROP_CLAIM.c.id).limit(bindparam("most"))
-)
+_OWED: Final = Prepared(select(DROP_CLAIM).where(OWED).order_by(DROP_CLAIM.c.id).limit(bindparam("most")))

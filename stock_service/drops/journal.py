@@ -171,7 +171,7 @@ class Journal:
         if offer is None:
             return Declined(unknown_drop(want.code))
         refusal = (
-            _not_again(batch.connection, want)
+            self._not_again(batch.connection, want)
             if want.again
             else closed(want.code, offer.terms, self._clock.now())
         )
@@ -184,6 +184,19 @@ class Journal:
         if offer.taken + batch.taken[want.code] >= offer.quantity:
             return Declined(sold_out(want.code), counted=True)
         return slot
+
+    def _not_again(self, connection: Connection, want: Want) -> Refused | None:
+        """Say why a claim can't be issued again; None: it can."""
+        claim = claims.find(connection, want.claim_id)
+        if claim is None or claim.code != want.code:
+            return Refused("unknown-claim", f"Drop {want.code} has no claim {want.claim_id}.", 404)
+        if claim.state is not ClaimState.RETURNED:
+            return Refused("claim-not-returned", f"Claim {claim.id} is {claim.state}: nothing is to be done.")
+        if claim.owed and self._gate_elsewhere:
+            return Refused(
+                "claim-under-way", f"The unit of claim {claim.id} is just being given back. Try again."
+            )
+        return None
 
     def _recall(self, batch: "Batch", want: Want, decided: int | Declined) -> str | None:
         """Return the claim of the same request before, or None where this is the first with its key."""
@@ -232,20 +245,6 @@ class Batch:
         return want.refusal is None and (offer is None or offer.epoch != epochs[want.code])
 
 
-def _not_again(connection: Connection, want: Want) -> Refused | None:
-    """Say why a claim can't be issued again; None: it can."""
-    claim = claims.find(connection, want.claim_id)
-    if claim is None or claim.code != want.code:
-        return Refused("unknown-claim", f"Drop {want.code} has no claim {want.claim_id}.", 404)
-    if claim.state is not ClaimState.RETURNED:
-        return Refused("claim-not-returned", f"Claim {claim.id} is {claim.state}: nothing is to be done.")
-    if claim.owed:
-        return Refused(
-            "claim-under-way", f"The unit of claim {claim.id} is just being given back. Try again."
-        )
-    return None
-
-
 _INSERT: Final = Prepared(DROP_CLAIM.insert().inline())
 _THIS: Final = DROP_CLAIM.c.id == bindparam("of_id")
 _PENDING: Final = DROP_CLAIM.c.state == ClaimState.PENDING.value
@@ -272,6 +271,7 @@ _AGAIN: Final = Prepared(
     .values(
         state=ClaimState.PENDING.value,
         reason=None,
+        owed=False,
         slot=bindparam("place"),
         publications=0,
         due_at=bindparam("due"),

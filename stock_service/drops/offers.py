@@ -59,12 +59,12 @@ def put(connection: Connection, code: str, changes: Mapping[str, Any], now: Mill
     return Put(read(connection, code), created, changed and not created)
 
 
-def begin_epoch(connection: Connection, code: str, now: Millis) -> Offer:
+def begin_epoch(connection: Connection, code: str, at_least: int) -> Offer:
     """Begin a new epoch: from here on nothing is journaled that a gate of an earlier one has decided.
 
-    Returns the drop with it; raises NotFound.
+    at_least: the number that it has, unless that has been. Returns the drop with it; raises NotFound.
     """
-    epoch = _next_epoch(locked(connection, code), now)
+    epoch = _next_epoch(locked(connection, code), at_least)
     connection.execute(update(DROP_OFFER).where(DROP_OFFER.c.code == code).values(epoch=epoch))
     return read(connection, code)
 
@@ -117,10 +117,10 @@ def _most_of_one_customer(connection: Connection, code: str) -> int:
     return connection.execute(_MOST_OF_ONE, {"of_code": code}).scalar() or 0
 
 
-def _next_epoch(offer: Offer, now: Millis) -> int:
+def _next_epoch(offer: Offer, at_least: int) -> int:
     # Not merely the next number: a database that was set back, or made anew, must not come by an epoch that
     # some gate has seen already.
-    return max(offer.epoch + 1, now)
+    return max(offer.epoch + 1, at_least)
 
 
 _OF_CODE: Final = DROP_OFFER.c.code == bindparam("of_code")

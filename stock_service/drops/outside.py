@@ -7,7 +7,7 @@ was let in before and isn't journaled has to be asked for again, and the passes 
 anew before anybody is let in.
 
 A pass whose claim was not journaled is given back at once, or, where the gate can't be reached, as soon as it
-can; what a crash leaves behind, the audit finds (`stock_service.drops.gate_audit`).
+can; what a crash leaves behind, the audit finds (`stock_service.drops.audit`).
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from shared.clock import Clock, Millis
 from shared.database.port import Database
 from shared.errors import NotFound, Refused, Transient
+from shared.messaging.failure import redact
 from stock_service.drops import claims, offers
 from stock_service.drops.claims import Claim
 from stock_service.drops.domain import already_claimed, closed, sold_out, unknown_drop
@@ -102,8 +103,9 @@ class OutsideGate:
         """Begin a new epoch of a drop, with the passes of its live claims; raise NotFound or Transient."""
         async with self._building:
             self._known.pop(code, None)
-            now = self._clock.now()
-            offer = await self._database.write(lambda connection: offers.begin_epoch(connection, code, now))
+            # Later than the gate's own, too: the database may have been set back, and the clock with it.
+            later = max(self._clock.now(), (await self._passes.epoch(code) or 0) + 1)
+            offer = await self._database.write(lambda connection: offers.begin_epoch(connection, code, later))
             count = 0
             async for page in live_pages(self._database, code):
                 await self._passes.stage(code, offer.epoch, [pass_of(claim) for claim in page])
@@ -122,8 +124,10 @@ class OutsideGate:
                     await self._passes.ping()
                     await self.tell_returns()
                 except Transient as error:
-                    if self._problem is None:
-                        _log.warning("The gate can't be kept: %s", error.detail)
+                    if self._problem != error.detail:
+                        cause = error.__cause__
+                        why = redact(f"{type(cause).__name__}: {cause}")
+                        _log.warning("The gate can't be kept: %s (%s)", error.detail, why)
                     self._problem = error.detail
                 else:
                     self._problem = None
@@ -145,7 +149,13 @@ class OutsideGate:
             await self._database.write(partial(self._journal.settle, told=owed))
 
     async def _offers_of(self, codes: Iterable[str]) -> Mapping[str, Offer]:
-        unknown = [code for code in codes if code not in self._known]
+        now = self._clock.now()
+        # Nobody is turned away by terms that another instance may have changed: those are read again.
+        unknown = [
+            code
+            for code in codes
+            if code not in self._known or closed(code, self._known[code].terms, now) is not None
+        ]
 
         def look(connection: Connection) -> list[Offer]:
             return [offer for code in unknown if (offer := offers.find(connection, code)) is not None]

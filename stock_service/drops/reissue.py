@@ -53,7 +53,8 @@ class Reissue:
         return list(await asyncio.gather(*asked))
 
     async def _one(self, code: str, claim_id: str, claim: Claim | None) -> Reissued:
-        if claim is None:
+        if claim is None or claim.code != code:
+            # The gate isn't asked: it would keep a unit of this drop for a claim of another.
             return Reissued(claim_id, "unknown-claim", f"Drop {code} has no claim {claim_id}.")
         want = Want(claim_id, code, claim.customer_id, traceparent=current_traceparent(), again=True)
         try:

@@ -10,8 +10,10 @@ from shared.database.port import table_of
 LIVE: Final = text("state <> 'RETURNED'")
 """What holds a unit. Written out in statements, so that they can use the index."""
 
+OWED: Final = text("owed")
+"""What a gate outside has to be told of, written out for the same reason."""
+
 _PENDING = text("state = 'PENDING'")
-_OWED = text("owed")
 
 
 class DropOffer(SQLModel, table=True):
@@ -63,7 +65,7 @@ class DropClaim(SQLModel, table=True):
         Index("drop_claim_by_state", "code", "state", "id"),
         Index("drop_claim_by_customer", "code", "customer_id", "id"),
         Index("drop_claim_due", "due_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
-        Index("drop_claim_owed", "id", sqlite_where=_OWED, postgresql_where=_OWED),
+        Index("drop_claim_owed", "id", sqlite_where=OWED, postgresql_where=OWED),
     )
 
     id: str = Field(primary_key=True, max_length=64)

