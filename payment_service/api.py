@@ -103,7 +103,9 @@ class AccountChange(Body):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     balance: Money = Field(0, description="Left out: it stays (an account that is opened has none).")
-    card: NewCard | None = Field(None, description="The card to pay with where cards are set up.")
+    card: NewCard | None = Field(
+        None, description="The card to pay with where cards are set up. null: none any more."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -154,7 +156,7 @@ class _Accounts:
         self._new_id = new_id
 
     async def put(self, customer_id: Id, body: AccountChange) -> Response:
-        """Open an account, set its balance, or say with which card it pays."""
+        """Open an account, set its balance, or say with which card it pays from now on."""
         deposit_id, now = self._new_id(), self._clock.now()
         balance = body.balance if "balance" in body.model_fields_set else None
 
@@ -163,6 +165,8 @@ class _Accounts:
             if body.card is not None:
                 card = CardRow(customer_id, body.card.payment_method, body.card.customer, now)
                 cards.register(connection, card)
+            elif "card" in body.model_fields_set:
+                cards.forget(connection, customer_id)
             return _views(connection, [account])[0], opened
 
         view, opened = await self._database.write(change)

@@ -45,6 +45,11 @@ def register(connection: Connection, card: CardRow) -> None:
         connection.execute(update(CARD).where(CARD.c.customer_id == card.customer_id).values(values))
 
 
+def forget(connection: Connection, customer_id: str) -> None:
+    """Have a customer pay with no card from now on; payments that have begun keep theirs."""
+    connection.execute(delete(CARD).where(CARD.c.customer_id == customer_id))
+
+
 def cards_of(connection: Connection, customer_ids: list[str]) -> dict[str, CardRow]:
     """Return the cards of those customers who have one."""
     rows = connection.execute(select(CARD).where(CARD.c.customer_id.in_(customer_ids)))

@@ -54,6 +54,19 @@ async def test_a_put_opens_an_account_then_sets_its_balance(client: httpx.AsyncC
     assert await account(client) == changed.json()
 
 
+async def test_a_card_stays_until_there_is_another_or_none(client: httpx.AsyncClient) -> None:
+    path, first = "/api/v1/accounts/ada", {"paymentMethod": "pm_1", "customer": "cus_1"}
+    assert (await client.put(path, json={"card": first})).json()["card"] == first
+    assert (await client.put(path, json={"balance": 5})).json()["card"] == first
+    assert (await client.put(path, json={"card": {"paymentMethod": "pm_2"}})).json()["card"] == {
+        "paymentMethod": "pm_2"
+    }
+    gone = await client.put(path, json={"card": None})
+    assert (gone.status_code, gone.json()["balance"]) == (200, 5)
+    assert "card" not in gone.json()
+    assert await account(client) == gone.json()
+
+
 async def test_a_balance_below_what_is_held_is_refused(
     client: httpx.AsyncClient, database: InlineDatabase
 ) -> None:
