@@ -38,7 +38,7 @@ def test_the_memory_mode_reports_a_curve(tmp_path: Path) -> None:
 
 
 def test_the_ways_of_holding_stock_are_compared_and_none_sells_one_unit_too_many(tmp_path: Path) -> None:
-    report, plot = tmp_path / "contention.json", tmp_path / "contention.png"
+    report, plot = tmp_path / "contention.json", tmp_path / "plots" / "contention.png"
     ended = handfast(
         *("bench", "contention", "--in-flight", "1,8", "--products", "1,5", "--seconds", "0.05"),
         *("--rounds", "1", "--old-pause", "0.01", "--json", str(report), "--plot", str(plot)),

@@ -245,9 +245,9 @@ async def test_a_claim_whose_record_can_never_be_published_is_returned_at_once(m
 
 
 async def test_while_the_broker_is_away_claims_are_taken_and_issued_when_it_is_back(machine: Machine) -> None:
-    machine.broker.available = False
     async with machine.stock() as stock:
         await offer(stock, 3)
+        machine.broker.available = False
         for customer in ("ann", "bob"):
             assert (await claim(stock, customer)).status_code == 202
         assert await counts(stock) == (0, 2, 1)

@@ -29,12 +29,10 @@ def test_a_cell_is_compared_with_the_old_design() -> None:
     assert old.summary()["timesOld"] is None
 
 
-def test_a_plot_is_drawn_as_text_and_as_a_picture(tmp_path: Path) -> None:
+def test_a_plot_is_drawn_as_text() -> None:
     text = draw_text(PANEL)
     assert "a atomic" in text
     assert "\x1b" not in text
-    draw_png([PANEL, PANEL], tmp_path / "plots" / "holds.png")
-    assert (tmp_path / "plots" / "holds.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_missing_to_draw_with_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
