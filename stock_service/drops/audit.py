@@ -19,7 +19,7 @@ from shared.errors import Transient
 from shared.tcc.audit import Auditor, Discrepancy, Ledger, LedgerAudit, Verdict, evidence_of
 from shared.tcc.sums import Sums
 from stock_service.drops import claims, offers
-from stock_service.drops.domain import ClaimState
+from stock_service.drops.domain import ClaimState, closed
 from stock_service.drops.offers import Offer
 from stock_service.drops.outside import OutsideGate, live_pages, pass_of
 from stock_service.drops.passes import Pass, Passes
@@ -96,8 +96,8 @@ class GateAudit:
             return [Discrepancy(FAILED, f"drop {offer.code}", Verdict.PERSON, f"{offer.code} 0", evidence)]
 
     async def _stale(self, offer: Offer, epoch: int | None, *, repair: bool) -> Sequence[Discrepancy]:
-        """Tell of a gate of another epoch; one that was never built, for nobody has claimed, is none."""
-        if epoch is None and offer.taken == 0:
+        """Tell of a gate of another epoch; one that isn't there and isn't needed now is none."""
+        if epoch is None and (offer.taken == 0 or closed(offer.code, offer.terms, self._clock.now())):
             return []
         if repair:
             await self._gate.build(offer.code)

@@ -78,7 +78,7 @@ class ValkeyPasses:
 
     async def epoch(self, code: str) -> int | None:
         found = await _reached(self._client.get(_keys(code)[0]))
-        return None if found is None else int(found)
+        return int(found) if found is not None and found.isdigit() else None
 
     async def page(self, code: str, cursor: int) -> tuple[int, list[Pass]]:
         scanned: Any = await _reached(self._client.hscan(_keys(code)[1], cursor, count=PAGE))
@@ -222,8 +222,8 @@ return lacking
 )
 
 _INSTALL: Final = """
-local current = redis.call('GET', KEYS[1])
-if current and tonumber(current) >= tonumber(ARGV[1]) then return 0 end
+local current = tonumber(redis.call('GET', KEYS[1]) or 0)
+if current and current >= tonumber(ARGV[1]) then return 0 end
 if redis.call('HLEN', KEYS[3]) ~= tonumber(ARGV[2]) then return 0 end
 redis.call('DEL', KEYS[2])
 if tonumber(ARGV[2]) > 0 then

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from shared.tcc.audit import Discrepancy, Verdict
 from stock_service.drops.audit import FAILED, GateAudit, counter_audit
 from stock_service.drops.messages import read_issue
@@ -119,13 +121,44 @@ async def test_an_emptied_gate_is_built_though_nobody_claims(outside: World) -> 
     await outside.check()
 
 
-async def test_a_drop_whose_check_breaks_does_not_stop_the_others(outside: World) -> None:
+async def test_the_passes_of_a_drop_that_is_over_may_be_deleted(outside: World) -> None:
+    """Otherwise a server that forgets nothing would be full one day."""
+    await outside.offer(2, closes_at=outside.clock.now() + 1_000)
+    claim = (await outside.enter("a")).claim
+    outside.clock.at += GRACE_MS + 1_000
+    await outside.passes._client.flushall()
+    assert await found(gates(outside), repair=True) == []
+    assert await outside.passes.epoch(CODE) is None
+    await outside.give_back(claim.id)
+    assert await outside.claim("a", again=claim.id) == "in"
+    await outside.check()
+
+
+async def test_an_epoch_that_is_no_number_is_none(outside: World) -> None:
+    await outside.offer(2)
+    assert await outside.claim("a") == "in"
+    for heal in (lambda: found(gates(outside), repair=True), lambda: outside.claim("b")):
+        await outside.passes._client.set(f"handfast:drop:{{{CODE}}}:epoch", "no number")
+        await heal()
+        await outside.check()
+    assert len(await outside.live()) == 2
+
+
+async def test_a_drop_whose_check_breaks_does_not_stop_the_others(
+    outside: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for code in ("a", "b", "c"):
         await outside.offer(5, code)
         await outside.claim("warm", code=code)
         await stick(outside, f"lost-{code}", "x", code)
     outside.clock.at += GRACE_MS + 1
-    await outside.passes._client.set("handfast:drop:{b}:epoch", "no number")
+    epoch = outside.passes.epoch
+
+    async def breaks(code: str) -> int | None:
+        assert code != "b"
+        return await epoch(code)
+
+    monkeypatch.setattr(outside.passes, "epoch", breaks)
     assert kinds(await found(gates(outside), repair=True)) == [
         "pass-without-claim",
         FAILED,
