@@ -20,6 +20,7 @@ from cli.stack import OwnStack, own_stack
 
 ISSUED_WITHIN: Final = 120.0
 WARM_UP: Final = 2_000
+"""Claims before anything is measured, if as many are asked for."""
 DATABASE, VALKEY = "database", "valkey"
 
 
@@ -106,7 +107,8 @@ def _measure_one(
 ) -> Measured:
     measured = Measured(gate, Figures("claims", crowd.in_flight), Figures("post", crowd.in_flight))
     with Api(stack.settings) as api:
-        warm = Crowd(WARM_UP // 4, WARM_UP, WARM_UP // 2, crowd.in_flight)
+        claims = min(WARM_UP, crowd.claims)
+        warm = Crowd(max(1, claims // 4), claims, max(1, claims // 2), crowd.in_flight)
         say(f"{gate}: warming up")
         _drop(api, stack, "warm-up", warm, load, Measured(gate, Figures("", 1), Figures("", 1)))
         for number in range(1, rounds + 1):
