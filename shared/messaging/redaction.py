@@ -28,8 +28,10 @@ _CREDENTIALS: Final = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 ***"),
     (
         re.compile(
-            r"(?i)\b([\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|authorization|credential)s?)"
-            r"([\"']?\s*[=:]\s*[\"']?)(?!bearer\b|basic\b)[^\s\"',;&)}\]]{1,500}"
+            r"(?i)((?:password|passwd|secret|token|api[_-]?key|authorization|credential)s?)"
+            r"(\\*[\"']?\s*[=:]\s*\\*[\"']?)(?!bearer\b|basic\b)"
+            # What is quoted goes whole, in a text within a text as well; else what hangs together does.
+            r"(?:(?<=\\\")[^\"\\]+|(?<=\")(?:[^\"\\]|\\.)+|(?<=')(?:[^'\\]|\\.)+|[^\s\"',;&)}\]]{1,500})"
         ),
         r"\1\2***",
     ),
