@@ -13,7 +13,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter
 
 from shared.clock import Clock, Millis
-from shared.errors import Transient
+from shared.errors import NotFound, Transient, Unreachable
 from shared.messaging.ledger import Asked
 from shared.messaging.letter_office import LetterOffice
 from shared.messaging.letters import DeadLetter, LetterState
@@ -24,6 +24,8 @@ PAGE: Final = 100
 LONGEST_WAIT: Final = 32
 """Periods between two replays of one letter, at most."""
 ASKED: Final = Asked("replayer", "its turn on the schedule")
+UNTOLD: Final = "unreachable"
+"""The outcome of a letter about which nobody could tell what was decided."""
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,15 @@ class Replayer:
         return published
 
     async def _replay(self, letter: DeadLetter) -> bool:
-        outcome, _ = await self._office.replay(letter.id, ASKED, also_parked=False)
+        try:
+            outcome, _ = await self._office.replay(letter.id, ASKED, also_parked=False)
+        except NotFound:
+            return False  # It was purged since its page was read.
+        except Unreachable as error:
+            # It may be about this letter alone, so the others are asked about all the same.
+            log.info("Letter %s of %s is not replayed now: %s", letter.id, letter.topic, error.detail)
+            self._replays.labels(UNTOLD).inc()
+            return False
         self._replays.labels(outcome.value).inc()
         if outcome is ReplayOutcome.PARKED:
             log.warning("Letter %s of %s was replayed too often: it is parked.", letter.id, letter.topic)

@@ -11,6 +11,7 @@ from shared.messaging.letter_office import LetterOffice
 from shared.messaging.letters import LetterState
 from shared.messaging.prospects import Prospect
 from shared.messaging.replayer import Replayer
+from shared.messaging.selection import Selection
 from tests.unit.messaging.test_acts import ANN, acts, kept, state_of
 from tests.unit.messaging.world import TOPIC, World, world
 
@@ -24,6 +25,15 @@ def replayer(w: World, office: LetterOffice, *, rate: float = 100.0) -> Replayer
         rate=rate,
         registry=CollectorRegistry(),
     )
+
+
+async def kept_in_order(w: World) -> list[str]:
+    """Keep three letters, each a second after the other; return their ids."""
+    letter_ids = []
+    for value in (b"a", b"b", b"c"):
+        letter_ids.append(await kept(w, value))
+        await asyncio.sleep(1)
+    return letter_ids
 
 
 async def test_open_letters_are_replayed_on_the_schedule() -> None:
@@ -90,3 +100,30 @@ async def test_it_goes_on_when_the_coordinator_is_back_and_leaves_the_cancelled_
         w.prospect = Prospect.DECIDED
         await asyncio.sleep(100)
         assert len(w.broker.records(TOPIC)) >= 1
+
+
+async def test_a_letter_about_which_nobody_can_tell_holds_up_no_other() -> None:
+    async with world() as w:
+        letter_ids = await kept_in_order(w)
+        w.untold = {letter_ids[0]}
+        await asyncio.sleep(60)
+        assert await replayer(w, w.office()).replay_due() == 2
+        assert [await state_of(w, letter_id) for letter_id in letter_ids] == [
+            LetterState.OPEN,
+            LetterState.REPLAYING,
+            LetterState.REPLAYING,
+        ]
+
+
+async def test_a_letter_that_is_purged_before_its_turn_holds_up_no_other() -> None:
+    async with world() as w:
+        first, second, third = await kept_in_order(w)
+        await asyncio.sleep(60)
+        going = asyncio.create_task(replayer(w, w.office(), rate=0.1).replay_due())
+        await w.until_letters(lambda letters: letters[0].state is LetterState.REPLAYING)
+        w.prospect = Prospect.UNBOUND
+        everything = Selection(state=LetterState.OPEN)
+        purged = await w.office().purge(everything, ANN, force=True, limit=1)
+        assert purged.gone == [second]
+        assert await going == 2
+        assert [await state_of(w, one) for one in (first, third)] == [LetterState.REPLAYING] * 2
