@@ -11,6 +11,7 @@ from importlib import import_module
 import typer
 
 from cli.outcome import CommandError, Exit
+from cli.printable import printable
 
 COMMANDS = {
     "up": "cli.commands.up:up",
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _app(given[0] if given else "")(args=given)
     except CommandError as error:
-        print(f"handfast: {error}", file=sys.stderr)
+        print(f"handfast: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.code)
     except KeyboardInterrupt:
         sys.exit(Exit.FAILED)

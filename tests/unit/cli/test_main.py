@@ -3,6 +3,7 @@
 import pytest
 
 from tests.unit.cli.conftest import Run
+from tests.unit.cli.fake_stack import FakeStack, problem
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,9 @@ def test_db_upgrade_makes_and_keeps_the_databases(run: Run) -> None:
     assert (first.code, again.code) == (0, 0)
     assert first.out.count("upgraded") == 4
     assert again.out.count("up to date") == 4
+
+
+def test_why_a_command_failed_is_no_order_to_the_terminal(fake: FakeStack, run: Run) -> None:
+    fake.answers["GET order/orders/x"] = (409, problem("odd", 409, "\x1b[2Jboo\u202e"))
+    ended = run("orders", "show", "x")
+    assert (ended.code, ended.err) == (1, "handfast: odd: \\x1b[2Jboo\\u202e\n")
