@@ -5,8 +5,10 @@ branches are read one by one, and what can't be compared then is counted and tol
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+import contextlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -20,7 +22,7 @@ from shared.errors import Unreachable
 from shared.http.caller import Caller, Reply
 from shared.http.model import View
 from shared.tcc.audit import Verdict
-from shared.tcc.protocol import State
+from shared.tcc.protocol import Sort, State, sort_answer
 
 LISTED: Final = 2_000
 LOOKED_UP: Final = 500
@@ -98,7 +100,9 @@ class _Branches(View):
         return Branches([one.seen() for one in self.items], self.lag, self.next_cursor, self.total)
 
 
-class _Audit(View):
+class Audit(View):
+    """A page of what a participant's audits found."""
+
     model_config = ConfigDict(extra="ignore")
 
     items: list[Discrepancy]
@@ -115,7 +119,9 @@ class Inspector:
         """Return a page of all branches. Raises NotServed, or Unreachable where no usable answer comes."""
         query = f"?limit={LISTED}" + ("" if cursor is None else f"&cursor={quote(cursor)}")
         reply = await self._ask("GET", f"{participant.url}/api/v1/branches{query}")
-        return _read(_Branches, reply).branches()
+        branches = _read(_Branches, reply).branches()
+        _insist_on_progress(cursor, branches.cursor)
+        return branches
 
     async def look_up(self, participant: Participant, branch_ids: Collection[str]) -> Branches:
         """Return some branches; those that are not there are left out. Raises as page does."""
@@ -136,24 +142,25 @@ class Inspector:
 
         async def one(transaction_id: str, branch_id: str) -> Seen | None:
             async with few:
-                reply = await self._send("GET", participant.branch_url(branch_id), None, TIMEOUT)
+                reply = await self._insist("GET", participant.branch_url(branch_id))
             return _minimal(reply, transaction_id, branch_id)
 
-        read = await asyncio.gather(*(one(*owner) for owner in owners))
-        return [seen for seen in read if seen is not None]
+        try:
+            async with asyncio.TaskGroup() as group:
+                read = [group.create_task(one(*owner)) for owner in owners]
+        except ExceptionGroup as failures:
+            # The others are not asked any more: what one of them met is what there is to say.
+            raise failures.exceptions[0] from None
+        return [seen for task in read if (seen := task.result()) is not None]
 
-    async def audit(self, participant: Participant, *, repair: bool) -> AsyncIterator[Sequence[Discrepancy]]:
-        """Have a participant check itself; yield what it finds, page by page. Raises as page does."""
-        cursor: str | None = None
-        while True:
-            query = f"?repair={str(repair).lower()}&limit={LOOKED_UP}"
-            query += "" if cursor is None else f"&cursor={quote(cursor)}"
-            reply = await self._ask("POST", f"{participant.url}/api/v1/audits{query}", timeout=AUDIT_TIMEOUT)
-            audit = _read(_Audit, reply)
-            yield audit.items
-            cursor = audit.next_cursor
-            if cursor is None:
-                return
+    async def audit(self, participant: Participant, cursor: str | None, *, repair: bool) -> Audit:
+        """Have a participant check itself, and return a page of what it finds. Raises as page does."""
+        query = f"?repair={str(repair).lower()}&limit={LOOKED_UP}"
+        query += "" if cursor is None else f"&cursor={quote(cursor)}"
+        reply = await self._ask("POST", f"{participant.url}/api/v1/audits{query}", timeout=AUDIT_TIMEOUT)
+        audit = _read(Audit, reply)
+        _insist_on_progress(cursor, audit.next_cursor)
+        return audit
 
     async def _ask(
         self,
@@ -163,31 +170,30 @@ class Inspector:
         timeout: float = TIMEOUT,  # noqa: ASYNC109 - a bound on the exchange, as the caller takes it
     ) -> Reply:
         """Send a request that may be repeated, a few times if need be; return an answer that is a 200."""
-        problem = ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(PAUSE * attempt)
-            try:
-                reply = await self._send(method, url, body, timeout)
-            except Unreachable as error:
-                problem = error.detail
-                continue
-            if reply.status in _NOT_SERVED:
-                raise NotServed(url)
-            if reply.status == 200:
-                return reply
-            problem = f"{method} {url} answered {reply.status}."
-        raise Unreachable(problem)
+        reply = await self._insist(method, url, body, timeout)
+        if reply.status in _NOT_SERVED:
+            raise NotServed(url)
+        if reply.status != 200:
+            raise Unreachable(f"{method} {url} answered {reply.status}.")
+        return reply
 
-    async def _send(
+    async def _insist(
         self,
         method: str,
         url: str,
-        body: bytes | None,
-        timeout: float,  # noqa: ASYNC109 - see above
+        body: bytes | None = None,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 - see above
     ) -> Reply:
+        """Send it until something certain is answered, a few times at most; return what was answered last."""
         headers = {} if body is None else {"content-type": "application/json"}
-        return await self._caller.call(method, url, headers=headers, body=body, timeout=timeout)
+        send = partial(self._caller.call, method, url, headers=headers, body=body, timeout=timeout)
+        for attempt in range(1, ATTEMPTS):
+            with contextlib.suppress(Unreachable):
+                reply = await send()
+                if sort_answer(reply.status) is not Sort.UNKNOWN or reply.status in _NOT_SERVED:
+                    return reply
+            await asyncio.sleep(PAUSE * attempt)
+        return await send()
 
 
 def _read(model: type[M], reply: Reply) -> M:
@@ -195,6 +201,12 @@ def _read(model: type[M], reply: Reply) -> M:
         return model.model_validate_json(reply.body)
     except ValidationError as error:
         raise Unreachable("What the participant answered can't be read.") from error
+
+
+def _insist_on_progress(cursor: str | None, next_cursor: str | None) -> None:
+    """Raise Unreachable where a list would never end."""
+    if cursor is not None and next_cursor == cursor:
+        raise Unreachable("The participant's list tells the same page again and again.")
 
 
 def _instant(text: str | None) -> Millis | None:

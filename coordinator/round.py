@@ -28,6 +28,7 @@ from shared.database.port import Database
 from shared.errors import HandfastError, Unreachable
 from shared.identity import NewId
 from shared.tcc.audit import Verdict
+from shared.tcc.audit_routes import FAILED
 
 PAGE: Final = 1_000
 """Transactions that are read at a time."""
@@ -137,13 +138,43 @@ class Round:
             await self._take(participant, findings)
 
     async def _audit(self, participant: Participant) -> None:
+        cursor: str | None = None
         try:
-            async for page in self._inspector.audit(participant, repair=not self._run.dry_run):
-                await self._save([self._kept_audit(participant, one) for one in page])
+            while True:
+                audit = await self._inspector.audit(participant, cursor, repair=False)
+                kept = [self._kept_audit(participant, one) for one in audit.items]
+                await self._save(kept)
+                if not self._run.dry_run and any(_may_be_repaired(one) for one in audit.items):
+                    await self._recount(participant, cursor, list(zip(audit.items, kept, strict=True)))
+                cursor = audit.next_cursor
+                if cursor is None:
+                    return
         except NotServed:
             _log.info("%s checks nothing of its own.", participant.name)
         except Unreachable as error:
             self._give_up(participant, error)
+
+    async def _recount(
+        self, participant: Participant, cursor: str | None, found: Sequence[tuple[Discrepancy, Kept]]
+    ) -> None:
+        """Have what a page has shown counted again, and note what is right since.
+
+        It is written down by now, so that neither a crash nor a lost answer takes away what was wrong: asked
+        again, the participant no longer tells of what it has counted.
+        """
+        audit = await self._inspector.audit(participant, cursor, repair=True)
+        left = {(one.kind, one.subject) for one in audit.items if not one.repaired}
+        broken = {one.auditor for one in audit.items if one.kind == FAILED}
+        mended = [
+            kept
+            for one, kept in found
+            if _may_be_repaired(one) and one.auditor not in broken and (one.kind, one.subject) not in left
+        ]
+        for one in mended:
+            self._run.mend(participant.name, one.kind, Verdict.REPAIRABLE)
+        ids = [one.id for one in mended]
+        await self._database.write(lambda connection: runs.mend(connection, ids, repair="recounted"))
+        await self._save([])
 
     async def _take(self, participant: Participant, findings: Sequence[Finding]) -> None:
         """Repair what may be repaired, and keep what was found."""
@@ -207,7 +238,7 @@ class Round:
 
     async def _save(self, kept: Sequence[Kept]) -> None:
         for one in kept:
-            self._run.count(one.participant, one.kind, one.verdict, repaired=one.repaired)
+            self._run.count(one.participant, one.kind, one.verdict)
         room = max(runs.KEPT_FINDINGS - (self._run.found - len(kept)), 0)
         self._run.updated_at = self._clock.now()
         await self._database.write(lambda connection: runs.save(connection, self._run, kept[:room]))
@@ -259,7 +290,11 @@ class Round:
             branch_id=None,
             verdict=one.verdict.value,
             evidence=one.evidence,
-            repair="recounted" if one.repaired else None,
-            repaired=one.repaired,
+            repair=None,
+            repaired=False,
             found_at=self._clock.now(),
         )
+
+
+def _may_be_repaired(one: Discrepancy) -> bool:
+    return one.verdict is Verdict.REPAIRABLE

@@ -75,11 +75,9 @@ class Run:
     def repaired(self) -> int:
         return sum(repaired for _, repaired in self.counts.values())
 
-    def count(self, participant: str, kind: str, verdict: str, *, repaired: bool) -> None:
+    def count(self, participant: str, kind: str, verdict: str) -> None:
         """Count something that was found."""
-        cell = self.counts.setdefault((participant, kind, verdict), [0, 0])
-        cell[0] += 1
-        cell[1] += repaired
+        self.counts.setdefault((participant, kind, verdict), [0, 0])[0] += 1
 
     def mend(self, participant: str, kind: str, verdict: str) -> None:
         """Count that something which was found is right since."""
@@ -141,9 +139,9 @@ def end(connection: Connection, run: Run, state: RunState, now: Millis) -> None:
     connection.execute(update(RECONCILIATION).where(own, RECONCILIATION.c.running == 1).values(values))
 
 
-def mend(connection: Connection, finding_ids: Sequence[str]) -> None:
-    """Note of findings that they are right since."""
-    connection.execute(update(FINDING).where(FINDING.c.id.in_(finding_ids)).values(repaired=True))
+def mend(connection: Connection, finding_ids: Sequence[str], **done: str) -> None:
+    """Note of findings that they are right since. done: repair, where that wasn't known before."""
+    connection.execute(update(FINDING).where(FINDING.c.id.in_(finding_ids)).values(repaired=True, **done))
 
 
 def find(connection: Connection, run_id: str) -> Run:

@@ -3,6 +3,11 @@
 import asyncio
 from typing import Any
 
+import httpx
+
+from shared.errors import Unreachable
+from shared.http.caller import Reply
+from shared.settings import PORTS
 from tests.integration.services.test_audits import audited, rows, tamper
 from tests.simulation.world import GRACE_SECONDS, World
 
@@ -67,6 +72,36 @@ def test_a_participant_that_is_away_is_said_and_stops_nobody_else() -> None:
         assert {problem["participant"] for problem in run["problems"]} == {"order"}
         assert {found["kind"] for found in run["findings"]} == {"confirmed-still-held", "counter-differs"}
         assert run["repaired"] == run["found"] == 2
+
+    audited(story)
+
+
+def test_a_counter_is_written_down_before_it_is_counted_again() -> None:
+    """The answer to the recount is lost: what was wrong is told all the same, and that it is right since."""
+
+    async def story(one: World) -> None:
+        tamper(one, "payment", "UPDATE account SET held = 1 WHERE customer_id = 'd'")
+        call = one.network.call
+        lost: list[httpx.Request] = []
+
+        async def losing(source: str, request: httpx.Request, seconds: float) -> Reply:
+            reply = await call(source, request, seconds)
+            if (
+                not lost
+                and "repair=true" in request.url.query.decode()
+                and request.url.port == PORTS["payment"]
+            ):
+                lost.append(request)
+                raise Unreachable("the answer got lost")
+            return reply
+
+        one.network.call = losing  # type: ignore[method-assign]
+        run = await reconcile(one)
+        assert len(lost) == 1
+        [found] = run["findings"]
+        assert (found["kind"], found["repair"], found["repaired"]) == ("counter-differs", "recounted", True)
+        assert (run["found"], run["repaired"], run["problems"]) == (1, 1, [])
+        assert (await reconcile(one))["found"] == 0
 
     audited(story)
 
