@@ -185,9 +185,12 @@ def _end(connection: Connection, condition: Any, state: RunState, now: Millis) -
 
 
 def _prune(connection: Connection) -> None:
-    newest = select(RECONCILIATION.c.id).order_by(RECONCILIATION.c.id.desc()).limit(KEPT_RUNS)
-    connection.execute(delete(FINDING).where(FINDING.c.reconciliation_id.not_in(newest)))
-    connection.execute(delete(RECONCILIATION).where(RECONCILIATION.c.id.not_in(newest)))
+    """Delete the oldest runs with their findings, but none that runs: its clock may have been set back."""
+    ended = select(RECONCILIATION.c.id).where(RECONCILIATION.c.running.is_(None))
+    old = list(connection.execute(ended.order_by(RECONCILIATION.c.id.desc()).offset(KEPT_RUNS - 1)).scalars())
+    # By their ids, of which there is one as a rule: not all findings of a day are looked through for it.
+    connection.execute(delete(FINDING).where(FINDING.c.reconciliation_id.in_(old)))
+    connection.execute(delete(RECONCILIATION).where(RECONCILIATION.c.id.in_(old)))
 
 
 def _values(run: Run) -> dict[str, Any]:
