@@ -291,8 +291,8 @@ async def test_what_changes_while_it_is_asked_about_is_not_purged() -> None:
         letter_id, office = await kept(w), w.office()
         await office.park(letter_id, ANN)
 
-        async def release_meanwhile(_letter: DeadLetter) -> Prospect:
-            await office.release(letter_id, ANN)
+        async def release_meanwhile(letter: DeadLetter) -> Prospect:
+            await office.release(letter.id, ANN)
             return Prospect.CANCELLED
 
         w.of = release_meanwhile  # type: ignore[method-assign]
