@@ -1,6 +1,6 @@
 """The stock service's settings, besides those that all programs have."""
 
-import re
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -32,6 +32,18 @@ class StockSettings(Settings):
     def _is_a_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None or not url.get_secret_value():
             return None
-        if re.match(r"(rediss?|unix)://", url.get_secret_value()) is None:
-            raise ValueError("write it as redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix://PATH")
+        if not _is_usable(url.get_secret_value()):
+            raise ValueError(
+                "write it as redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix://PATH, with what is "
+                "special in a password percent-encoded"
+            )
         return url
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # It is none, and may be a part of the password.
+        return False
+    return parts.scheme in ("redis", "rediss", "unix") and port != 0
