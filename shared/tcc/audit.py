@@ -54,11 +54,11 @@ class Auditor(Protocol):
     @property
     def name(self) -> str: ...
 
-    def audit(self, *, repair: bool, after: str) -> AsyncIterator[Discrepancy]:
-        """Yield what is wrong, in the order of places, from the first one behind `after` ("": the start).
+    def audit(self, *, repair: bool, after: str, most: int) -> AsyncIterator[Discrepancy]:
+        """Yield what is wrong at up to `most` places, in their order, behind `after` ("": from the start).
 
-        repair: set right what follows from other rows, each in one local transaction that looks again first.
-        Raises Transient where the check can't be made now.
+        repair: set right what follows from other rows, each in one local transaction that looks again first,
+        and nothing that isn't told of. Raises Transient where the check can't be made now.
         """
         ...
 
@@ -92,22 +92,26 @@ class LedgerAudit(Generic[R]):
         self._database = database
         self._clock = clock
 
-    async def audit(self, *, repair: bool, after: str) -> AsyncIterator[Discrepancy]:
-        while True:
-            rows, judged = await self._page(after)
-            repaired = await self._recount(after, rows, judged) if repair else frozenset()
+    async def audit(self, *, repair: bool, after: str, most: int) -> AsyncIterator[Discrepancy]:
+        while most > 0:
+            wanted = min(PAGE, most)
+            rows, judged = await self._page(after, wanted)
+            repaired = await self._recount(after, wanted, rows, judged) if repair else frozenset()
             for found in judged:
                 mended = found.verdict is Verdict.REPAIRABLE and found.place in repaired
                 yield replace(found, repaired=mended)
-            if len(rows) < PAGE:
+            if len(rows) < wanted:
                 return
             after = judged[-1].place
+            most -= wanted
 
-    async def _page(self, after: str) -> tuple[Sequence[R], list[Discrepancy]]:
-        rows = await self._database.read(lambda connection: self._ledger.differing(connection, after, PAGE))
+    async def _page(self, after: str, most: int) -> tuple[Sequence[R], list[Discrepancy]]:
+        rows = await self._database.read(lambda connection: self._ledger.differing(connection, after, most))
         return rows, [found for row in rows for found in self._ledger.judge(row)]
 
-    async def _recount(self, after: str, rows: Sequence[R], judged: Sequence[Discrepancy]) -> frozenset[str]:
+    async def _recount(
+        self, after: str, most: int, rows: Sequence[R], judged: Sequence[Discrepancy]
+    ) -> frozenset[str]:
         """Count a page's subjects again; return the places of those that are right now."""
         wanted = {found.place for found in judged if found.verdict is Verdict.REPAIRABLE}
         if not wanted:
@@ -117,7 +121,7 @@ class LedgerAudit(Generic[R]):
             # Once their rows are held, whoever changes a counter comes before this or after it, wholly.
             self._ledger.lock(connection, rows)
             now = self._clock.now()
-            current = self._ledger.differing(connection, after, PAGE)
+            current = self._ledger.differing(connection, after, most)
             places = [(self._ledger.judge(row)[0].place, row) for row in current]
             return frozenset(
                 place

@@ -68,20 +68,22 @@ async def _collect(
 
     What is found at one place is never torn apart, so that a page may have a little more than its limit.
     """
-    place: str | None = None
+    most = max(limit - len(items), 0)
+    places: set[str] = set()
+    place = after
     try:
-        async for found in auditor.audit(repair=repair, after=after):
-            if len(items) >= limit and place is not None and found.place != place:
-                return place
+        async for found in auditor.audit(repair=repair, after=after, most=most):
             items.append(_view(auditor, found))
             place = found.place
+            places.add(place)
     except Transient:
         raise
     except Exception as error:  # noqa: BLE001 - one check that breaks must not stop the others
         _log.exception("The audit of %s broke.", auditor.name)
         broken = Discrepancy(FAILED, auditor.name, Verdict.PERSON, "", {"error": type(error).__name__})
         items.append(_view(auditor, broken))
-    return None
+        return None
+    return place if len(places) >= most else None
 
 
 def _view(auditor: Auditor, found: Discrepancy) -> dict[str, Any]:

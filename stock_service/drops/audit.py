@@ -62,32 +62,35 @@ class GateAudit:
         self._clock = clock
         self._grace_ms = grace_ms
 
-    async def audit(self, *, repair: bool, after: str) -> AsyncIterator[Discrepancy]:
+    async def audit(self, *, repair: bool, after: str, most: int) -> AsyncIterator[Discrepancy]:
         code = after.partition(" ")[0]
         offer = None if not code else await self._database.read(partial(offers.find, code=code))
-        while True:
+        while most > 0:
             if offer is not None:
-                for found in await self._audit_one(offer, repair=repair):
+                for found in await self._audit_one(offer, after, most, repair=repair):
                     if found.place > after:
                         yield found
+                        most -= 1
             following = await self._database.read(partial(offers.page, after=code, most=1))
             if not following:
                 return
             (offer,) = following
             code = offer.code
 
-    async def _audit_one(self, offer: Offer, *, repair: bool) -> Sequence[Discrepancy]:
-        """Return what is wrong with one drop's gate, in the order of places."""
+    async def _audit_one(self, offer: Offer, after: str, most: int, *, repair: bool) -> Sequence[Discrepancy]:
+        """Return up to `most` things that are wrong with one drop's gate, in the order of places."""
         try:
             epoch = await self._passes.epoch(offer.code)
             if epoch != offer.epoch:
                 return await self._stale(offer, epoch, repair=repair)
-            stuck = [one async for one in self._stuck(offer.code)]
-            lacking = [one async for one in self._lacking(offer.code)]
-            return [
-                *[await self._judge_stuck(offer, one, repair=repair) for one in sorted(stuck)],
-                *[await self._judge_lacking(offer, one, repair=repair) for one in sorted(lacking)],
+            stuck = [(_place_of_stuck(offer, one), one) async for one in self._stuck(offer.code)]
+            lacking = [(_place_of_lacking(offer, one), one) async for one in self._lacking(offer.code)]
+            wrong = [
+                *[(place, self._judge_stuck, one) for place, one in sorted(stuck)],
+                *[(place, self._judge_lacking, one) for place, one in sorted(lacking)],
             ]
+            told = [(judge, one) for place, judge, one in wrong if place > after][:most]
+            return [await judge(offer, one, repair=repair) for judge, one in told]
         except Transient:
             raise
         except Exception as error:  # noqa: BLE001 - one drop whose check breaks must not stop the others
@@ -150,7 +153,7 @@ class GateAudit:
             "pass-without-claim",
             f"drop {offer.code}, customer {one.customer_id}",
             Verdict.REPAIRABLE,
-            f"{offer.code} 1 {one.claim_id}",
+            _place_of_stuck(offer, one),
             {"claimId": one.claim_id, "since": one.at},
             repaired,
         )
@@ -167,10 +170,18 @@ class GateAudit:
             "claim-without-pass",
             f"drop {offer.code}, customer {one.customer_id}",
             Verdict.REPAIRABLE,
-            f"{offer.code} 2 {one.claim_id}",
+            _place_of_lacking(offer, one),
             {"claimId": one.claim_id},
             repaired,
         )
+
+
+def _place_of_stuck(offer: Offer, one: Pass) -> str:
+    return f"{offer.code} 1 {one.claim_id}"
+
+
+def _place_of_lacking(offer: Offer, one: Pass) -> str:
+    return f"{offer.code} 2 {one.claim_id}"
 
 
 def _differing(connection: Connection, after: str, most: int) -> Sequence[DropSums]:

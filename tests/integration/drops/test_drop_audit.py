@@ -17,8 +17,8 @@ def gates(w: World) -> GateAudit:
     return GateAudit(w.outside, w.passes, w.database, w.clock, GRACE_MS)
 
 
-async def found(auditor: Any, *, repair: bool = False, after: str = "") -> list[Discrepancy]:
-    return [one async for one in auditor.audit(repair=repair, after=after)]
+async def found(auditor: Any, *, repair: bool = False, after: str = "", most: int = 100) -> list[Discrepancy]:
+    return [one async for one in auditor.audit(repair=repair, after=after, most=most)]
 
 
 def kinds(discrepancies: list[Discrepancy]) -> list[str]:
@@ -178,6 +178,19 @@ async def test_an_audit_goes_on_where_it_stopped(outside: World) -> None:
     assert places == sorted(places) == ["a 1 lost-1", "a 1 lost-2", "b 1 lost-1", "b 1 lost-2"]
     for number, place in enumerate(places):
         assert await found(gates(outside), after=place) == everything[number + 1 :]
+
+
+async def test_nothing_is_mended_that_is_not_told_of(outside: World) -> None:
+    await outside.offer(5)
+    await outside.claim("warm")
+    for number in range(3):
+        await stick(outside, f"lost-{number}", f"c{number}")
+    outside.clock.at += GRACE_MS + 1
+    first = await found(gates(outside), repair=True, most=2)
+    rest = await found(gates(outside), repair=True, after=first[-1].place)
+    assert (len(first), len(rest)) == (2, 1)
+    assert all(one.repaired for one in first + rest)
+    assert await found(gates(outside)) == []
 
 
 async def test_a_claim_of_which_nothing_is_heard_is_published_again_and_ever_more_seldom(
