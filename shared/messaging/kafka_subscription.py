@@ -6,6 +6,7 @@ under one here; a member that stays silent for long is given up and a new one jo
 """
 
 import asyncio
+import functools
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Final
 import aiokafka
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, KafkaError
 
 from shared.errors import Unreachable
 from shared.messaging.broker import Record, TopicPartition
@@ -183,6 +184,7 @@ class KafkaSubscription:
         except BaseException:
             await _close(consumer)
             raise
+        commit_as_member(consumer._coordinator)  # noqa: SLF001 - aiokafka has no such setting
         self._heard_at = asyncio.get_running_loop().time()
         return consumer
 
@@ -269,6 +271,24 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         log.info("Assigned: %s.", ", ".join(f"{p.topic}/{p.partition}" for p in sorted(assigned)) or "none")
+
+
+def commit_as_member(coordinator: Any) -> None:
+    """Have a GroupCoordinator commit nothing while it is no member of its group.
+
+    A member that its broker doesn't know any more forgets its generation, and until it has joined again its
+    commits would be those of a lone consumer, which every broker takes. One that came back empty would keep
+    offsets of its earlier life, and what is stored there since would never be read.
+    """
+    commit = coordinator._do_commit_offsets  # noqa: SLF001 - the only place that knows the generation it sends
+
+    @functools.wraps(commit)
+    async def commit_offsets(assignment: Any, offsets: Any) -> None:
+        if coordinator.generation < 0:
+            raise CommitFailedError("It is no member of its group any more.")
+        await commit(assignment, offsets)
+
+    coordinator._do_commit_offsets = commit_offsets  # noqa: SLF001
 
 
 def _heed_abandoned_commits() -> None:

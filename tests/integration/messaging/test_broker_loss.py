@@ -2,12 +2,16 @@
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import CommitFailedError
 
 from shared.errors import Unreachable
-from shared.messaging.broker import Message, TopicPartition
+from shared.messaging.broker import Message, Record, TopicPartition
+from shared.messaging.kafka_subscription import commit_as_member
+from shared.messaging.listener import Verdict
 from tests.integration.conftest import EmbeddedBroker
 from tests.integration.messaging.world import PARTITIONS, World, world
 
@@ -31,6 +35,48 @@ async def test_relay_and_consumer_survive_a_broker_that_comes_back_empty(
         await add(w, [b"after-%d" % number for number in range(30)])
         await w.until(lambda: {b"after-%d" % number for number in range(30)} <= set(w.applied))
         assert await w.letters() == []
+
+
+async def test_offsets_of_an_earlier_life_are_not_committed_to_a_broker_that_came_back_empty(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    async with world(embedded_broker.bootstrap, tmp_path) as w:
+
+        async def handle(records: Sequence[Record]) -> list[Verdict]:
+            if records[-1].value == b"before-9":
+                embedded_broker.kill()  # What is applied now can't be committed any more.
+            return await w.handle(records)
+
+        relay, consumer = w.relay(), w.consume(handle=handle)
+        w.start(w.keeper.run())
+        await w.add(*(w.message(b"before-%d" % number) for number in range(10)))
+        await w.until(lambda: len(set(w.applied)) == 10)
+        await w.until(lambda: consumer.health() and w.keeper.health())
+        embedded_broker.start()
+        await w.until_topics()
+        await w.add(*(w.message(b"after-%d" % number) for number in range(20)))
+        await w.until(lambda: {b"after-%d" % number for number in range(20)} <= set(w.applied))
+        await w.until(lambda: not relay.health())
+
+
+def test_one_that_is_no_member_commits_nothing() -> None:
+    class Coordinator:
+        generation = 1
+
+        def __init__(self) -> None:
+            self.sent: list[object] = []
+
+        async def _do_commit_offsets(self, _assignment: object, offsets: object) -> None:
+            self.sent.append(offsets)
+
+    coordinator = Coordinator()
+    commit_as_member(coordinator)
+    asyncio.run(coordinator._do_commit_offsets(None, 1))
+    coordinator.generation = -1
+    with pytest.raises(CommitFailedError):
+        asyncio.run(coordinator._do_commit_offsets(None, 2))
+
+    assert coordinator.sent == [1]
 
 
 async def test_after_a_failure_nothing_is_sent_to_a_topic_that_the_new_broker_does_not_have(
