@@ -27,7 +27,7 @@ from tests.e2e.waiting import eventually
 from tests.invariants import broken, unfinished
 
 PRICE: Final = 4_200
-TIMEOUT: Final = 2
+TIMEOUT: Final = 5
 """Seconds after which a payment without an answer is looked up."""
 GATEWAY: Final = {
     "HANDFAST_PAYMENT_GATEWAY": "stripe",
