@@ -8,12 +8,12 @@ from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
-from shared.errors import Refused
+from shared.errors import HandfastError, Refused
 from shared.http.answers import json_answer
 from shared.http.lean import LeanRoute
 from shared.http.model import Body, Maybe, Text, View
 from shared.http.paging import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor, encode_cursor
-from shared.http.problems import declared
+from shared.http.problems import Problem, declared, problem_of
 from shared.identity import Id
 from shared.messaging.ledger import Asked
 from shared.messaging.letter_office import LetterOffice
@@ -25,6 +25,8 @@ from shared.messaging.selection_query import Filters
 
 MOST_REPLAYS: Final = 1_000_000
 MOST_SECONDS: Final = 100 * 366 * 86_400
+MOST_AT_ONCE: Final = 100
+"""Letters that one request may name."""
 
 
 class ActRequest(Body):
@@ -44,6 +46,12 @@ class ReplayRequest(ActRequest):
         None, description="Null: what HANDFAST_MAX_REPLAYS says."
     )
     parked: bool = Field(True, description="Whether the letter is meant even if it is parked.")
+
+
+class ReplaysRequest(ReplayRequest):
+    """Which letters are to be replayed, and what a request for one of them says."""
+
+    letter_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
 class EditRequest(ActRequest):
@@ -88,6 +96,20 @@ class ReplayResult(View):
     replays: int
     skipped: Maybe[ReplayOutcome] = None
     replaced_by: Maybe[str] = Field(None, description="The letter that an edited one was edited into.")
+
+
+class ReplayAnswer(View):
+    """What a request for one letter would have been answered: either a result, or a problem."""
+
+    letter_id: str
+    result: Maybe[ReplayResult] = None
+    problem: Maybe[Problem] = None
+
+
+class ReplaysResult(View):
+    """An answer for each letter that was named, in that order."""
+
+    items: list[ReplayAnswer]
 
 
 class ParkingResult(View):
@@ -151,6 +173,18 @@ def letter_act_routes(office: LetterOffice, prefix: str) -> APIRouter:
         return json_answer(_replayed(outcome, letter), 202 if under_way else 200)
 
     @router.post(
+        "/replays",
+        response_model=ReplaysResult,
+        summary="Publish some dead letters' records again, each as if it were asked for alone",
+    )
+    async def replay_letters(body: ReplaysRequest) -> Response:
+        answers = await office.replay_each(
+            body.letter_ids, body.asked(), max_replays=body.max_replays, also_parked=body.parked
+        )
+        items = [_answer(*pair) for pair in zip(body.letter_ids, answers, strict=True)]
+        return json_answer(ReplaysResult(items=items))
+
+    @router.post(
         "/{letter_id}/parkings",
         response_model=ParkingResult,
         responses=declared(404, 409),
@@ -199,6 +233,12 @@ def letter_act_routes(office: LetterOffice, prefix: str) -> APIRouter:
         return json_answer(PurgeResult(purged=purged.gone, kept=kept, next_cursor=cursor))
 
     return router
+
+
+def _answer(letter_id: str, answer: tuple[ReplayOutcome, DeadLetter] | HandfastError) -> ReplayAnswer:
+    if isinstance(answer, HandfastError):
+        return ReplayAnswer(letter_id=letter_id, problem=problem_of(answer))
+    return ReplayAnswer(letter_id=letter_id, result=_replayed(*answer))
 
 
 def _replayed(outcome: ReplayOutcome, letter: DeadLetter) -> ReplayResult:

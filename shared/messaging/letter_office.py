@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 
 from shared.clock import Clock, Millis
 from shared.database.port import Database
-from shared.errors import Refused, Transient
+from shared.errors import HandfastError, Refused, Transient
 from shared.identity import NewId
 from shared.messaging.edits import Decoder, edit, subject_of_edit
 from shared.messaging.ledger import Act, Asked, LedgerLine, history, replays_of
-from shared.messaging.letters import CLOSED, DeadLetter, find, settle_by_id
+from shared.messaging.letters import CLOSED, DeadLetter, Standing, find, settle_by_id, standings
 from shared.messaging.listener import Listener, Subject
 from shared.messaging.outbox import Outbox
 from shared.messaging.parking import park, release
@@ -30,6 +30,9 @@ from shared.messaging.selection import Group, Place, Selection, groups, page, pl
 
 ASKED_AT_ONCE: Final = 16
 """Letters of one purge about which is asked at the same time."""
+REPLAYED_AT_ONCE: Final = 25
+"""Letters of one request that are seen to at the same time: many share a commit, and a hundred are answered
+within the time of four inquiries, even where each waits in vain."""
 
 T = TypeVar("T")
 
@@ -78,6 +81,10 @@ class LetterOffice:
         return await self._database.read(
             lambda connection: page(connection, selection, after=after, limit=limit)
         )
+
+    async def standings(self, letter_ids: Collection[str]) -> list[Standing]:
+        """Return how it stands with those of some letters that there are."""
+        return await self._database.read(lambda connection: standings(connection, letter_ids))
 
     async def groups(self, selection: Selection, after: str | None, limit: int) -> tuple[list[Group], bool]:
         """Return the groups of letters that failed alike, and whether more follow."""
@@ -134,6 +141,28 @@ class LetterOffice:
                 also_parked=also_parked,
             )
         )
+
+    async def replay_each(
+        self,
+        letter_ids: Sequence[str],
+        asked: Asked,
+        *,
+        max_replays: int | None = None,
+        also_parked: bool = True,
+    ) -> list[tuple[ReplayOutcome, DeadLetter] | HandfastError]:
+        """Replay several letters, each as if it were alone; return for each what came of it, or why not."""
+        at_once = asyncio.Semaphore(REPLAYED_AT_ONCE)
+
+        async def one(letter_id: str) -> tuple[ReplayOutcome, DeadLetter] | HandfastError:
+            async with at_once:
+                try:
+                    return await self.replay(
+                        letter_id, asked, max_replays=max_replays, also_parked=also_parked
+                    )
+                except (Refused, Transient) as error:
+                    return error
+
+        return list(await asyncio.gather(*map(one, letter_ids)))
 
     async def park(self, letter_id: str, asked: Asked) -> DeadLetter:
         """Set a letter aside (see `parking.park`)."""

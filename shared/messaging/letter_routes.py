@@ -5,6 +5,7 @@ every program.
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 from starlette.responses import Response
 
 from shared.http.answers import json_answer
@@ -12,17 +13,19 @@ from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor
 from shared.http.problems import declared
 from shared.identity import Id
 from shared.messaging.ledger import Act, LedgerLine
-from shared.messaging.letter_act_routes import letter_act_routes
+from shared.messaging.letter_act_routes import MOST_AT_ONCE, letter_act_routes
 from shared.messaging.letter_office import LetterOffice
 from shared.messaging.letter_views import (
     ActView,
     GroupView,
     LetterDetails,
     LetterView,
+    StandingsView,
     act_view,
     group_view,
     letter_details,
     letter_view,
+    standing_view,
 )
 from shared.messaging.redaction import Redactor
 from shared.messaging.selection import place_of
@@ -48,6 +51,19 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         next_cursor = encode_cursor(*place_of(letters[-1])) if more else None
         shown = redactor if redact else None
         return json_answer(page_of([letter_view(letter, shown) for letter in letters], next_cursor))
+
+    @router.get(
+        "/standings", response_model=StandingsView, summary="Say how it stands with some dead letters"
+    )
+    async def show_standings(
+        letter_ids: Annotated[
+            list[Id],
+            Field(min_length=1, max_length=MOST_AT_ONCE),
+            Query(alias="letterId", description="The letters, by their ids: the parameter is repeated."),
+        ],
+    ) -> Response:
+        views = [standing_view(standing) for standing in await office.standings(letter_ids)]
+        return json_answer(StandingsView(items=views))
 
     @router.get("/groups", response_model=Page[GroupView], summary="Count dead letters that failed alike")
     async def list_groups(
@@ -78,6 +94,11 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
             limit=limit,
         )
         return _lines(*found)
+
+    @router.get("/replays", response_model=Page[ActView], summary="List what was replayed, oldest first")
+    async def list_replays(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
+        after = decode_cursor(cursor, int, str)
+        return _lines(*await office.history(act=Act.REPLAY, after=after, limit=limit))
 
     @router.get("/purges", response_model=Page[ActView], summary="List what was purged, oldest first")
     async def list_purges(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:

@@ -10,7 +10,7 @@ from shared.clock import iso
 from shared.http.model import Maybe, View
 from shared.messaging.broker import Headers
 from shared.messaging.ledger import Act, LedgerLine
-from shared.messaging.letters import DeadLetter, LetterState
+from shared.messaging.letters import DeadLetter, LetterState, Standing
 from shared.messaging.redaction import Redactor
 from shared.messaging.selection import Group
 
@@ -76,6 +76,22 @@ class LetterDetails(LetterView):
     replayed: list[ReplayView]
 
 
+class StandingView(View):
+    """How it stands with a letter: what is asked often, in few words. exception: of its latest failure."""
+
+    letter_id: str
+    state: LetterState
+    replays: int
+    exception: ExceptionView
+    replaced_by: Maybe[str] = Field(None, description="The letter that this one was edited into.")
+
+
+class StandingsView(View):
+    """The letters that were asked about; what there is none of is left out."""
+
+    items: list[StandingView]
+
+
 class GroupView(View):
     """Letters that failed alike."""
 
@@ -113,6 +129,22 @@ def letter_details(
     replayed = [ReplayView(replay_id=line.id, at=iso(line.at), who=line.who, why=line.why) for line in lines]
     fields = _fields(letter, redactor)
     return LetterDetails(**fields, stack_trace=letter.failure.stack_trace, replayed=replayed)
+
+
+def standing_view(standing: Standing) -> StandingView:
+    """Show how it stands with a letter."""
+    return StandingView(
+        letter_id=standing.id,
+        state=standing.state,
+        replays=standing.replays,
+        exception=ExceptionView(
+            type=standing.exception_type,
+            cause=standing.exception_cause,
+            message=standing.exception_message,
+            place=standing.place,
+        ),
+        replaced_by=standing.replaced_by,
+    )
 
 
 def group_view(group: Group) -> GroupView:

@@ -141,6 +141,20 @@ class DeadLetter:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands with a letter: what is asked often, read without its record and its stack trace."""
+
+    id: str
+    state: LetterState
+    replays: int
+    exception_type: str
+    exception_cause: str
+    exception_message: str
+    place: str
+    replaced_by: str | None
+
+
 def keep(
     connection: Connection,
     record: Record,
@@ -255,6 +269,18 @@ def find(connection: Connection, letter_id: str, *, lock: bool = False) -> DeadL
     if row is None:
         raise NotFound(f"There is no dead letter {letter_id}.", "unknown-letter")
     return letter_of(row)
+
+
+def standings(connection: Connection, letter_ids: Collection[str]) -> list[Standing]:
+    """Return how it stands with those of some letters that there are."""
+    column = LETTER.c
+    failure = (column.exception_type, column.exception_cause, column.exception_message, column.place)
+    wanted = select(column.id, column.state, column.replays, *failure, column.replaced_by)
+    statement = wanted.where(column.id.in_(list(letter_ids))).order_by(column.id)
+    return [
+        Standing(letter_id, LetterState(state), *rest)
+        for letter_id, state, *rest in connection.execute(statement)
+    ]
 
 
 def waiting_replays(connection: Connection, before: Millis, most: int) -> list[DeadLetter]:

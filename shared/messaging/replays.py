@@ -5,6 +5,7 @@ that stays REPLAYING for longer than the patience is published again: when someb
 that was replayed so often that more of the same won't help is parked instead.
 """
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
@@ -72,7 +73,9 @@ def replay(
     mark_replaying(connection, letter.id, replays, now)
     write_down(connection, Act.REPLAY, letter.id, asked, now=now, new_id=new_id)
     outbox.add(connection, [replay_message(letter, replays)])
-    return ReplayOutcome.PUBLISHED, find(connection, letter_id)
+    return ReplayOutcome.PUBLISHED, replace(
+        letter, state=LetterState.REPLAYING, replays=replays, updated_at=now
+    )
 
 
 def publish_lost_replays(

@@ -9,7 +9,7 @@ from shared.errors import NotFound, Refused, Unreachable
 from shared.messaging.broker import Record
 from shared.messaging.failure import failure_of
 from shared.messaging.ledger import Act, Asked, LedgerLine
-from shared.messaging.letter_office import LetterOffice
+from shared.messaging.letter_office import REPLAYED_AT_ONCE, LetterOffice
 from shared.messaging.letters import DeadLetter, LetterState, find, keep
 from shared.messaging.prospects import Prospect
 from shared.messaging.purges import Kept
@@ -148,6 +148,65 @@ async def test_what_was_decided_is_asked_before_a_replay(
         assert (found, letter.state) == (outcome, state)
         published = outcome is ReplayOutcome.PUBLISHED
         assert bool(await acts(w.office())) is published
+
+
+async def test_of_several_letters_each_is_decided_alone() -> None:
+    async with world() as w:
+        first, last, office = await kept(w, b"first"), await kept(w, b"last"), w.office()
+        await office.park(last, ANN)
+        published, unknown, parked = await office.replay_each([first, "nobody", last], ANN, also_parked=False)
+        assert isinstance(published, tuple)
+        assert (published[0], published[1].id) == (ReplayOutcome.PUBLISHED, first)
+        assert isinstance(unknown, NotFound)
+        assert isinstance(parked, tuple)
+        assert parked[0] is ReplayOutcome.PARKED
+        w.prospect = Unreachable("The coordinator is away.")
+        asked = await office.replay_each([first, last], ANN)
+        assert [isinstance(one, Unreachable) for one in asked] == [True, True]
+        assert await acts(office, first) == [(Act.REPLAY, "ann", "product 1 is thawed")]
+
+
+async def test_a_letter_that_is_named_twice_is_published_once() -> None:
+    async with world() as w:
+        letter_id, office = await kept(w), w.office()
+        twice = await office.replay_each([letter_id] * 2, ANN)
+        assert [one[0] for one in twice if isinstance(one, tuple)] == [
+            ReplayOutcome.PUBLISHED,
+            ReplayOutcome.UNDER_WAY,
+        ]
+        assert len(await acts(office)) == 1
+
+
+async def test_the_loop_guard_counts_for_each_of_several_letters() -> None:
+    async with world() as w:
+        often, once, office = await kept(w, b"often"), await kept(w, b"once"), w.office(max_replays=1)
+        await office.replay(often, ANN)
+        await kept(w, b"often")
+        outcomes = [one[0] for one in await office.replay_each([often, once], ANN) if isinstance(one, tuple)]
+        assert outcomes == [ReplayOutcome.PARKED, ReplayOutcome.PUBLISHED]
+        again = await office.replay_each([often], ANN, max_replays=2)
+        assert [one[0] for one in again if isinstance(one, tuple)] == [ReplayOutcome.PUBLISHED]
+
+
+async def test_what_was_decided_is_asked_of_many_at_a_time_within_a_bound() -> None:
+    async with world() as w:
+        ids = [await kept(w, b"r%d" % number) for number in range(100)]
+        asking, most = 0, 0
+
+        class Slow:
+            async def of(self, _letter: DeadLetter) -> Prospect:
+                nonlocal asking, most
+                asking += 1
+                most = max(most, asking)
+                await asyncio.sleep(5)
+                asking -= 1
+                raise Unreachable("The coordinator said nothing.")
+
+        began = w.loop.time()
+        answers = await w.office(prospects=Slow()).replay_each(ids, ANN)
+        assert all(isinstance(answer, Unreachable) for answer in answers)
+        assert most == REPLAYED_AT_ONCE
+        assert w.loop.time() - began == pytest.approx(20)
 
 
 async def test_nothing_is_replayed_while_nobody_can_tell_what_was_decided() -> None:

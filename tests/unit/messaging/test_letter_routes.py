@@ -131,6 +131,76 @@ async def test_a_replay_is_accepted_written_down_and_then_skipped() -> None:
         assert [(line["who"], line["why"]) for line in shown["replayed"]] == [("ann", "product thawed")]
 
 
+async def test_several_letters_are_replayed_by_one_request_with_an_answer_for_each() -> None:
+    async with world() as w, api(w) as client:
+        first, second = await kept(w, b"first", b"second")
+        w.verdict = lambda _record: None
+        body = {"who": "ann", "why": "product thawed", "letterIds": [second, "nobody", first]}
+        answer = await client.post(f"{LETTERS}/replays", json=body)
+        assert answer.status_code == 200
+        published = [
+            {"letterId": one, "result": {"letterId": one, "state": "REPLAYING", "replays": 1}}
+            for one in (second, first)
+        ]
+        problem = {
+            "type": "urn:handfast:problem:unknown-letter",
+            "title": "Unknown letter",
+            "status": 404,
+            "detail": "There is no dead letter nobody.",
+        }
+        assert answer.json() == {
+            "items": [published[0], {"letterId": "nobody", "problem": problem}, published[1]]
+        }
+        await w.until_letters(lambda letters: {letter.state for letter in letters} == {"SETTLED"})
+        again = (await client.post(f"{LETTERS}/replays", json=body)).json()["items"]
+        assert [again[place]["result"]["skipped"] for place in (0, 2)] == ["settled"] * 2
+        lines = (await client.get(f"{LETTERS}/replays")).json()["items"]
+        assert lines == (await client.get(f"{LETTERS}/history")).json()["items"]
+        assert sorted(line["letterId"] for line in lines) == [first, second]
+        assert {(line["act"], line["who"], line["why"]) for line in lines} == {
+            ("replay", "ann", "product thawed")
+        }
+
+
+async def test_how_it_stands_with_several_letters_is_said_at_once() -> None:
+    async with world() as w, api(w) as client:
+        first, second = await kept(w, b"first", b"second")
+        value = (await client.get(f"{LETTERS}/{second}")).json()["value"]
+        edited = await client.post(f"{LETTERS}/{second}/edits", json={"value": value})
+        successor = edited.json()["letterId"]
+        asked = {"letterId": [second, "nobody", first]}
+        answer = await client.get(f"{LETTERS}/standings", params=asked)
+        assert answer.status_code == 200
+        one, two = answer.json()["items"]
+        assert one == {
+            "letterId": first,
+            "state": "OPEN",
+            "replays": 0,
+            "exception": {
+                "type": "builtins.ValueError",
+                "cause": "builtins.ValueError",
+                "message": "password=*** is no JSON",
+                "place": "",
+            },
+        }
+        assert (two["letterId"], two["state"], two["replacedBy"]) == (second, "EDITED", successor)
+
+
+async def test_a_request_about_several_letters_is_bounded() -> None:
+    async with world() as w, api(w) as client:
+        many = [f"L{number}" for number in range(101)]
+        for wrong in ([], many, ["a/b"]):
+            assert (await client.post(f"{LETTERS}/replays", json={"letterIds": wrong})).status_code == 422
+            asked = await client.get(f"{LETTERS}/standings", params={"letterId": wrong})
+            assert asked.status_code == 422, wrong
+        assert (await client.post(f"{LETTERS}/replays", json={})).status_code == 422
+        items = (await client.post(f"{LETTERS}/replays", json={"letterIds": many[:100]})).json()["items"]
+        assert [item["problem"]["status"] for item in items] == [404] * 100
+        longest = ["L" * 60 + str(number) for number in range(1_000, 1_100)]
+        asked = await client.get(f"{LETTERS}/standings", params={"letterId": longest})
+        assert asked.json() == {"items": []}
+
+
 async def test_bad_requests_get_problems() -> None:
     async with world() as w, api(w) as client:
         unknown = await client.post(f"{LETTERS}/nobody/replays")

@@ -19,7 +19,7 @@ from shared.messaging.letter_office import LetterOffice
 from shared.messaging.letters import LETTER, DeadLetter, letter_of
 from shared.messaging.memory import MemoryBroker, MemorySubscription
 from shared.messaging.outbox import Outbox, OutboxRow
-from shared.messaging.prospects import Prospect
+from shared.messaging.prospects import Prospect, Prospects
 from shared.messaging.relay import Relay
 from shared.messaging.retry import Retry
 from shared.messaging.settlement import Settlement
@@ -111,14 +111,14 @@ class World:
         self.start(consumer.run())
         return consumer
 
-    def office(self, max_replays: int = 3) -> LetterOffice:
+    def office(self, max_replays: int = 3, prospects: Prospects | None = None) -> LetterOffice:
         return LetterOffice(
             database=self.database,
             outbox=self.outbox,
             clock=self.clock,
             new_id=self.new_id,
             listeners=[self.listener()],
-            prospects=self,
+            prospects=prospects or self,
             max_replays=max_replays,
         )
 
