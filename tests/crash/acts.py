@@ -20,7 +20,8 @@ from tests.invariants import Promise
 HOLD_SECONDS: Final = 60
 MANY: Final = 8
 """Orders that make a batch."""
-REPLAY_ALL: Final = ("dlt", "replay", "--all", "--yes")
+REPLAY_ALL: Final = ("dlt", "replay", "--all", "--yes", "--rate", "10")
+"""So slowly that every letter has a request of its own, and the command can be killed between two."""
 
 
 def wish(order_id: str, product: str = "1") -> dict[str, Any]:

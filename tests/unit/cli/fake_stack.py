@@ -15,12 +15,13 @@ Answer = Reply | Callable[["Asked"], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that came. what: "POST order/orders", without /api/v1."""
+    """A request that came. what: "POST order/orders", without /api/v1; queries: with all that is repeated."""
 
     what: str
     query: dict[str, str]
     headers: dict[str, str]
     body: Any
+    queries: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -65,6 +66,7 @@ def serving() -> Iterator[FakeStack]:
             asked = Asked(
                 what=f"{self.command} {unquote(parts.path.replace('/api/v1', '', 1).lstrip('/'))}",
                 query={name: values[0] for name, values in parse_qs(parts.query).items()},
+                queries=parse_qs(parts.query),
                 headers={name.lower(): value for name, value in self.headers.items()},
                 body=json.loads(sent) if sent else None,
             )
