@@ -3,7 +3,7 @@ coordinator reconcile in the middle of the troubles."""
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -23,6 +23,8 @@ LETTERS: Final = (
 )
 STOCKTAKE: Final = ("product-0", "product-1")
 """Products that are counted now and then, and frozen meanwhile."""
+LOOK: Final = 5.0
+"""Seconds between two looks at what is left once the shop is closed."""
 
 
 class Operator:
@@ -37,8 +39,14 @@ class Operator:
         """Return what was paid into the accounts."""
         return await deposits_of(self._world.read)
 
-    async def work(self, closing: asyncio.Event, troubles: "asyncio.Task[None]") -> None:
-        """Take stock and replay letters until the shop is closed and the troubles are over."""
+    async def work(
+        self,
+        closing: asyncio.Event,
+        troubles: "asyncio.Task[None]",
+        shoppers: Collection["asyncio.Task[None]"],
+    ) -> None:
+        """Take stock and replay letters until the shop is closed and the troubles are over; go on replaying
+        until the last customer has left, for one may wait for what only a letter's replay makes true."""
         while not (closing.is_set() and troubles.done()):
             await asyncio.sleep(self._randomness.uniform(2.0, 8.0))
             product = self._randomness.choice(STOCKTAKE)
@@ -51,6 +59,9 @@ class Operator:
                 await self._begin(dry_run=self._randomness.random() < 0.3)
         for product in STOCKTAKE:
             await self._thaw(product)
+        while not all(shopper.done() for shopper in shoppers):
+            await self.replay_all()
+            await asyncio.sleep(LOOK)
 
     async def replay_all(self) -> None:
         """Replay every letter once, as far as its program answers; some are parked, some sent as an edit."""

@@ -15,7 +15,7 @@ from tests.customers import Customers, Send, UncertainError
 from tests.invariants import Finding, broken, unfinished, unkept
 from tests.simulation.conditions import Fault
 from tests.simulation.loop import run_virtually
-from tests.simulation.operator import Operator
+from tests.simulation.operator import LOOK, Operator
 from tests.simulation.plan import Trouble, draw
 from tests.simulation.programs import instances
 from tests.simulation.weather import Weather
@@ -30,7 +30,6 @@ SECONDS_AN_ORDER: Final = 1.5
 PATIENCE: Final = 900.0
 PAUSE: Final = (2.0, 10.0)
 HEALED_WITHIN: Final = 1_200.0
-LOOK: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +81,10 @@ async def _run(case: Case, keep_trace: bool) -> Report:
         healed = HEALED_WITHIN
         try:
             async with asyncio.timeout(PATIENCE + HEALED_WITHIN), asyncio.TaskGroup() as group:
-                for _ in range(WORKERS):
-                    group.create_task(customers.shop(closing))
+                shoppers = [group.create_task(customers.shop(closing)) for _ in range(WORKERS)]
                 group.create_task(_close_after(customers, case.orders, closing))
                 troubles = group.create_task(weather.run())
-                group.create_task(operator.work(closing, troubles))
+                group.create_task(operator.work(closing, troubles, shoppers))
             await weather.heal()
             healed = await _settle(operator)
             findings += _left_over(await operator.reconcile())

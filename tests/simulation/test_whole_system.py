@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 import coordinator.transaction
 from tests.simulation.loop import run_virtually
+from tests.simulation.operator import Operator
 from tests.simulation.world import World, world
 
 WAIT = "wait=20"
@@ -161,6 +163,27 @@ def test_letters_are_replayed_by_themselves_where_that_is_switched_on(
         await until_status(one, "o", "CONFIRMED")
         [act] = (await one.read("stock", "/dead-letters/history"))["items"]
         assert (act["act"], act["who"]) == ("replay", "replayer")
+
+    virtually(story)
+
+
+def test_the_operator_replays_letters_until_the_last_customer_has_left() -> None:
+    """Seed 399: a customer who waited for a letter's replay was left alone in a closed shop."""
+
+    async def story(one: World) -> None:
+        claim = {"productId": "p", "qty": 1, "seconds": 5}
+        reservation = f"/stocks/{(await one.call('POST', 'stock', '/stocks', claim)).json()['id']}"
+        await one.call("PUT", "stock", "/products/p", {"frozen": True})
+        assert (await one.call("PUT", "stock", reservation)).status == 202
+        await until(one, "stock", "/dead-letters", lambda shown: len(shown["items"]) == 1)
+        await one.call("PUT", "stock", "/products/p", {"frozen": False})
+        closing, troubles = asyncio.Event(), asyncio.ensure_future(asyncio.sleep(0))
+        closing.set()
+        await troubles
+        confirmed = until(one, "stock", reservation, lambda shown: shown["state"] == "CONFIRMED")
+        customer = asyncio.ensure_future(confirmed)
+        await Operator(one, random.Random(1)).work(closing, troubles, [customer])
+        await customer
 
     virtually(story)
 
