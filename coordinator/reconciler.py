@@ -119,7 +119,8 @@ class Reconciler:
         except Superseded:
             raise
         except asyncio.CancelledError:
-            await self._end(run, RunState.INTERRUPTED)
+            with contextlib.suppress(Transient):  # The next to begin takes it for dead.
+                await self._write_end(run, RunState.INTERRUPTED)
             raise
         except Exception as error:
             run.trouble("coordinator", str(error) or type(error).__name__)
@@ -141,6 +142,15 @@ class Reconciler:
                 _log.info("Reconciliation %s could not be touched: %s", run_id, error.detail)
 
     async def _end(self, run: Run, state: RunState) -> None:
+        """End a run as soon as the database takes it: nobody else would, before another run is to begin."""
+        while True:
+            try:
+                return await self._write_end(run, state)
+            except Transient as error:
+                _log.warning("The end of reconciliation %s can't be written: %s", run.id, error.detail)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _write_end(self, run: Run, state: RunState) -> None:
         await self._database.write(lambda connection: runs.end(connection, run, state, self._clock.now()))
         if self._figures is not None:
             self._figures.ended(run)

@@ -81,10 +81,15 @@ class Operator:
             await self._ask("POST", program, f"{path}/{act}", body | said)
 
     async def reconcile(self) -> dict[str, Any]:
-        """Have a reconciliation look for what is left, once nothing is merely late; return how it ended."""
+        """Have a reconciliation look for what is left, once nothing is merely late; return how it ended.
+
+        One that began earlier and is joined, be it dead, says nothing of what is left.
+        """
         await asyncio.sleep(GRACE_SECONDS + 1.0)
+        listed = await self._world.read("coordinator", "/reconciliations?limit=100")
+        earlier = {one["reconciliationId"] for one in listed["items"]}
         run = None
-        while run is None:
+        while run is None or run["reconciliationId"] in earlier:
             run = await self._begin(dry_run=True)
             await asyncio.sleep(1.0)
         path = f"/reconciliations/{run['reconciliationId']}"

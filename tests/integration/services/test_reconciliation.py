@@ -9,9 +9,12 @@ from shared.errors import Unreachable
 from shared.http.caller import Reply
 from shared.settings import PORTS
 from tests.integration.services.test_audits import audited, rows, tamper
+from tests.simulation.conditions import Fault, Window
 from tests.simulation.world import GRACE_SECONDS, World
 
 LEASE = 30
+BEAT = 5
+LOCKED = Window(Fault.LOCKED, "coordinator", "", 1.0)
 
 
 async def reconcile(one: World, *, dry_run: bool = False) -> dict[str, Any]:
@@ -156,6 +159,32 @@ def test_a_run_that_was_only_paused_stops_once_another_has_begun() -> None:
         states = [listed["state"] for listed in (await one.read("coordinator", "/reconciliations"))["items"]]
         assert states.count("RUNNING") == 0
         assert (await reconcile(one, dry_run=True))["found"] == 0
+
+    audited(story)
+
+
+def test_a_run_whose_database_went_away_is_told_to_have_failed_once_it_is_back() -> None:
+    async def story(one: World) -> None:
+        begun = await one.call("POST", "coordinator", "/reconciliations", {})
+        one.conditions.windows.append(LOCKED)
+        await asyncio.sleep(BEAT + 1)
+        one.conditions.windows.remove(LOCKED)
+        await asyncio.sleep(BEAT + 1)
+        run = await one.read("coordinator", f"/reconciliations/{begun.json()['reconciliationId']}")
+        assert run["state"] == "FAILED"
+        assert [problem["detail"] for problem in run["problems"]] == ["database is locked"]
+        assert (await reconcile(one))["state"] == "DONE"
+
+    audited(story)
+
+
+def test_a_coordinator_stops_in_the_middle_of_a_run_though_its_database_is_away() -> None:
+    async def story(one: World) -> None:
+        one.conditions.windows.append(Window(Fault.SLOW, "stock", "", 1.0))
+        await one.call("POST", "coordinator", "/reconciliations", {})
+        one.conditions.windows.append(LOCKED)
+        async with asyncio.timeout(BEAT):
+            await one.stop("coordinator")
 
     audited(story)
 
