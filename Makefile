@@ -10,12 +10,12 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench year reconcile chaos proof soak docs lock clean
+.PHONY: help setup demo up test test-postgres check bench year reconcile chaos proof soak docs lock clean
 
 help: ## list the tasks
 	@echo "Handfast: make <task> [ARGS=\"...\"]"
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort \
-		| while IFS="$$(printf '\t')" read -r task says; do printf '  %-8s %s\n' "$$task" "$$says"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort \
+		| while IFS="$$(printf '\t')" read -r task says; do printf '  %-13s %s\n' "$$task" "$$says"; done
 
 setup: $(VENV)/.package ## build .venv from the lock file (again only when the lock or pyproject.toml changed)
 
@@ -29,6 +29,10 @@ up: setup ## start the four services and the embedded broker; Ctrl-C stops them
 # keep two cores busy. A file stays in one process, whose tests share its stacks; those that take longest go first.
 test: setup ## run the tests, three processes at once (ARGS="tests/unit -k fence" runs some, in one)
 	$(BIN)/python -m pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
+
+# Everything that runs over a store, on PostgreSQL, the contract of the participants among it.
+test-postgres: setup ## run the contract and the services on a PostgreSQL of their own (minutes)
+	$(BIN)/python -m pytest --postgres -k postgres $(or $(ARGS),-n 3 --dist loadfile tests/contract tests/integration tests/e2e/test_postgres.py)
 
 check: setup ## format, lint, types, architecture, YAML and lock files; changes nothing
 	$(BIN)/ruff format --check $(SOURCES)

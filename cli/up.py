@@ -10,6 +10,7 @@ SIGHUP stop everything in order; if `up` itself is killed, everything dies with 
 
 import asyncio
 import os
+import secrets
 import signal
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -25,9 +26,10 @@ from cli.machine import resident_mib
 from cli.outcome import CommandError, Usage
 from cli.programs import BROKER, STOPPING_ORDER, Program, broker_port, programs, taken
 from cli.supervisor import Supervisor
+from shared.database.place import Schema
 from shared.errors import HandfastError
 from shared.migrations import upgrade
-from shared.settings import Settings, database_path
+from shared.settings import PORTS, Settings, database_place
 
 STOPPED_WITHIN = 8.0
 """Seconds that the processes get to stop, all together."""
@@ -46,7 +48,8 @@ async def run_up(settings: Settings, *, ephemeral: bool, announce: Announce) -> 
     stopping = asyncio.Event()
     if ephemeral:
         scratch = Path(tempfile.mkdtemp(prefix="handfast-"))
-        settings = settings.model_copy(update={"data_dir": scratch})
+        schema = f"{settings.database_schema[:20]}_{secrets.token_hex(6)}"
+        settings = settings.model_copy(update={"data_dir": scratch, "database_schema": schema})
     directory = DataDirectory(settings.data_dir)
     directory.acquire()
     stack = Stack(settings, directory, announce)
@@ -62,7 +65,17 @@ async def run_up(settings: Settings, *, ephemeral: bool, announce: Announce) -> 
         directory.release()
         if ephemeral:
             directory.remove()
+            await asyncio.to_thread(_drop_schemas, settings)
     announce("stopped")
+
+
+def _drop_schemas(settings: Settings) -> None:
+    for program in PORTS:
+        place = database_place(settings, program)
+        if isinstance(place, Schema):
+            from shared.migrations.postgres import drop  # A driver that SQLite spares.
+
+            drop(place)
 
 
 class Stack:
@@ -159,6 +172,7 @@ class Stack:
         environment = {
             "HANDFAST_DATA_DIR": str(self._directory.path),
             "HANDFAST_PORT_OFFSET": str(self._settings.port_offset),
+            "HANDFAST_DATABASE_SCHEMA": self._settings.database_schema,
         }
         return await self._fork_server.launch(
             program.name, program.module, self._directory.log(program.name), environment
@@ -166,11 +180,11 @@ class Stack:
 
     def _migrate(self) -> None:
         for program in self._programs:
-            path = database_path(self._settings, program.name)
+            place = database_place(self._settings, program.name)
             try:
-                changed = upgrade(path, program.name)
+                changed = upgrade(place, program.name)
             except HandfastError as failure:
-                raise CommandError(f"{path} can't be migrated: {failure.detail}") from failure
+                raise CommandError(f"{place} can't be migrated: {failure.detail}") from failure
             if changed:
                 self._announce(f"database of {program.name} migrated")
 

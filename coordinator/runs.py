@@ -112,11 +112,14 @@ def begin(connection: Connection, run: Run, lease: Millis) -> Run | None:
     """Begin a run; where another is under way, write nothing and return that one."""
     dead = run.started_at - lease
     _end(connection, RECONCILIATION.c.updated_at < dead, RunState.INTERRUPTED, run.started_at)
-    if insert_new(connection, RECONCILIATION, {"id": run.id, "running": 1, **_values(run)}):
-        _prune(connection)
-        return None
-    row = connection.execute(select(RECONCILIATION).where(RECONCILIATION.c.running == 1)).one_or_none()
-    return None if row is None else _run(row)
+    running = select(RECONCILIATION).where(RECONCILIATION.c.running == 1)
+    while not insert_new(connection, RECONCILIATION, {"id": run.id, "running": 1, **_values(run)}):
+        # Where several write at once, the one that was under way may have ended by now.
+        row = connection.execute(running).one_or_none()
+        if row is not None:
+            return _run(row)
+    _prune(connection)
+    return None
 
 
 def save(connection: Connection, run: Run, findings: Sequence[Kept] = ()) -> None:

@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI
@@ -38,7 +39,7 @@ from shared.messaging.relay import GivenUp, Relay
 from shared.messaging.replayer import Replayer
 from shared.messaging.topics import TopicKeeper
 from shared.migrations import require_current
-from shared.settings import Settings, database_path
+from shared.settings import Settings, database_place
 from shared.supervision import Loop, supervised
 from shared.telemetry import Metrics
 
@@ -74,7 +75,7 @@ class Program:
         # Identifiers and jitter are no secrets.
         self.randomness = given.randomness or random.Random()  # noqa: S311
         self.new_id = given.new_id or ulids(self.clock, self.randomness)
-        self.database = given.database or SqliteDatabase(database_path(settings, name))
+        self.database = given.database or _database(settings, name, self.randomness)
         self.broker = given.broker or _kafka(settings, name)
         self.caller = given.caller or AiohttpCaller(max_connections=settings.max_calls_in_flight)
         self.outbox = Outbox(self.clock)
@@ -189,7 +190,7 @@ class Program:
     async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             if self._owns_database:
-                require_current(database_path(self.settings, self.name), self.name)
+                await asyncio.to_thread(require_current, database_place(self.settings, self.name), self.name)
                 await self.database.start()
                 stack.push_async_callback(self.database.close)
             if self._owns_broker:
@@ -219,6 +220,22 @@ class _DatabaseProbe:
             else:
                 self._problem = None
             await asyncio.sleep(PROBE_SECONDS)
+
+
+def _database(settings: Settings, name: str, randomness: random.Random) -> Database:
+    place = database_place(settings, name)
+    if isinstance(place, Path):
+        return SqliteDatabase(place)
+    from shared.database.postgres import Limits, PostgresDatabase  # A driver that SQLite spares.
+
+    limits = Limits(
+        writers=settings.database_writers,
+        readers=settings.database_readers,
+        connect_seconds=settings.database_connect_seconds,
+        statement_seconds=settings.database_statement_seconds,
+        lock_seconds=settings.database_lock_seconds,
+    )
+    return PostgresDatabase(place, limits=limits, randomness=randomness)
 
 
 def _kafka(settings: Settings, name: str) -> KafkaBroker:

@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.database.place import Place, Schema, is_postgres_url
 
 PORTS: Final = {"coordinator": 8886, "order": 8887, "stock": 8888, "payment": 8889}
 """The programs and their ports, to which `port_offset` is added."""
@@ -23,6 +25,32 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HANDFAST_", env_file=".env", extra="ignore", frozen=True)
 
     data_dir: Path = Field(Path(".handfast"), description="Directory of the SQLite files and logs.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL database of all programs, as postgresql://user:password@host:port/name. "
+        "Empty: a SQLite file each in the data directory.",
+    )
+    database_schema: str = Field(
+        "handfast",
+        pattern=r"^[a-z_][a-z0-9_]{0,39}$",
+        description="What the names of the programs' schemas in that database begin with, as in "
+        "handfast_stock.",
+    )
+    database_writers: int = Field(
+        2, ge=1, le=100, description="Connections of each program that write to PostgreSQL."
+    )
+    database_readers: int = Field(
+        2, ge=1, le=100, description="Connections of each program that read from PostgreSQL."
+    )
+    database_connect_seconds: float = Field(
+        5.0, gt=0, description="Longest wait for a connection to PostgreSQL, in seconds."
+    )
+    database_statement_seconds: float = Field(
+        10.0, gt=0, description="Longest time that one statement may take in PostgreSQL, in seconds."
+    )
+    database_lock_seconds: float = Field(
+        2.0, gt=0, description="Longest wait of one statement for a lock in PostgreSQL, in seconds."
+    )
     port_offset: int = Field(0, ge=0, le=56_000, description="Number added to every port.")
     host: str = Field("127.0.0.1", description="Address that the programs bind.")
     kafka_bootstrap_servers: str | None = Field(
@@ -145,6 +173,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
         return patterns
 
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None or not url.get_secret_value():
+            return None
+        if not is_postgres_url(url.get_secret_value()):
+            raise ValueError("write it as postgresql://user:password@host:port/name")
+        return url
+
     @property
     def bootstrap(self) -> str:
         """The Kafka brokers to connect to, as host:port,host:port."""
@@ -167,6 +204,13 @@ class Settings(BaseSettings):
         """Return the back-off of a topic: its own (HANDFAST_RETRY_<TOPIC>) or that of all topics."""
         own: str | None = getattr(self, "retry_" + topic.replace("-", "_"), None)
         return own or self.retry
+
+
+def database_place(settings: Settings, name: str) -> Place:
+    """Return where a program's data lies: its schema in the PostgreSQL database, or its SQLite file."""
+    if settings.database_url is not None:
+        return Schema(settings.database_url.get_secret_value(), f"{settings.database_schema}_{name}")
+    return database_path(settings, name)
 
 
 def database_path(settings: Settings, name: str) -> Path:

@@ -64,14 +64,12 @@ def put(
     `precondition-failed`, or what domain.adjusted raises.
     """
     before = _lock(connection, product_id)
-    if not allowed(None if before is None else before.version):
-        raise Refused(
-            "precondition-failed",
-            f"Product {product_id} isn't what the precondition expects. Read it again, then decide.",
-            status=412,
-        )
+    _check(product_id, before, allowed)
     created = before is None and insert_new(connection, PRODUCT, _empty(product_id, now))
     product = before or _locked(connection, product_id)
+    if before is None and not created:
+        # Somebody else made it in between, where a database lets two writers in at once.
+        _check(product_id, product, allowed)
     values = {name: value for name, value in changes.items() if value != getattr(product, name)}
     if created or values:
         delta = changes.get("on_hand", product.on_hand) - product.on_hand
@@ -116,6 +114,15 @@ def adjustments(connection: Connection, product_id: str, after: str, most: int) 
     read(connection, product_id)
     rows = connection.execute(_ADJUSTMENTS, {"p": product_id, "after": after, "most": most})
     return [AdjustmentRow(*row) for row in rows]
+
+
+def _check(product_id: str, found: ProductRow | None, allowed: Precondition) -> None:
+    if not allowed(None if found is None else found.version):
+        raise Refused(
+            "precondition-failed",
+            f"Product {product_id} isn't what the precondition expects. Read it again, then decide.",
+            status=412,
+        )
 
 
 def _lock(connection: Connection, product_id: str) -> ProductRow | None:

@@ -1,10 +1,13 @@
 """What all tests share: their order, and settings that hold on a busy machine."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import settings
+
+from tests.postgres import CannotRun, Server, server
 
 HERE: Final = Path(__file__).resolve().parent
 FIRST: Final = ("e2e", "simulation", "model", "chaos", "integration")
@@ -16,7 +19,33 @@ settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL that all tests of this process share, each in a schema of its own."""
+    try:
+        running = server()
+        postgres = running.__enter__()
+    except CannotRun as reason:
+        pytest.skip(f"NOT TESTED on PostgreSQL, which can't be run here: {reason}")
+    try:
+        yield postgres
+    finally:
+        running.__exit__(None, None, None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        action="store_true",
+        help="run on PostgreSQL also those tests that are otherwise run on SQLite alone",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--postgres"):
+        spared = [item for item in items if item.get_closest_marker("at_length")]
+        config.hook.pytest_deselected(items=spared)
+        items[:] = [item for item in items if not item.get_closest_marker("at_length")]
     items.sort(key=_turn)
 
 

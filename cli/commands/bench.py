@@ -12,6 +12,7 @@ from cli.bench.figures import COLUMNS, Figures, row
 from cli.bench.memory import curve
 from cli.bench.run import compare, write_report
 from cli.commands.bench_contention import contention
+from cli.commands.bench_databases import databases
 from cli.commands.bench_drops import drops
 from cli.console import Console
 from cli.machine import describe
@@ -21,6 +22,7 @@ from cli.outcome import CommandError, Usage
 bench = typer.Typer()
 bench.command()(contention)
 bench.command()(drops)
+bench.command()(databases)
 
 
 @bench.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ from cli.options import DataDir, PortOffset, load_settings
 from cli.outcome import CommandError
 from shared.errors import HandfastError
 from shared.migrations import upgrade as upgrade_schema
-from shared.settings import PORTS, database_path
+from shared.settings import PORTS, database_place
 
 database = typer.Typer(help="The databases' schema.", no_args_is_help=True)
 
@@ -23,11 +23,10 @@ def upgrade(data_dir: DataDir = None, port_offset: PortOffset = None) -> None:
     """Bring all databases to the schema of this release. `handfast up` does it by itself."""
     settings = load_settings(port_offset, data_dir)
     console = Console()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     for program in PORTS:
-        path = database_path(settings, program)
+        place = database_place(settings, program)
         try:
-            changed = upgrade_schema(path, program)
+            changed = upgrade_schema(place, program)
         except HandfastError as error:
-            raise CommandError(f"{path}: {error.detail}") from error
-        console.line(f"{path}: {'upgraded' if changed else 'up to date'}")
+            raise CommandError(f"{place}: {error.detail}") from error
+        console.line(f"{place}: {'upgraded' if changed else 'up to date'}")

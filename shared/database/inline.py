@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from shared.database.failures import is_store_failure
-from shared.database.port import Work
+from shared.database.port import Work, take_announced
 from shared.database.sqlite import sqlite_engine
 from shared.errors import DatabaseUnavailable
 
@@ -28,8 +28,9 @@ class InlineDatabase:
 
     async def write(self, work: Work[T]) -> T:
         result = self.write_now(work)
-        for listener in self._listeners:
-            listener()
+        if self.take_announced():
+            for listener in self._listeners:
+                listener()
         return result
 
     def write_now(self, work: Work[T]) -> T:
@@ -50,6 +51,10 @@ class InlineDatabase:
         finally:
             cursor.close()
         return result
+
+    def take_announced(self) -> bool:
+        """Say whether what was committed last is to be told of, and forget it."""
+        return take_announced(self._open())
 
     async def read(self, work: Work[T]) -> T:
         return work(self._open())

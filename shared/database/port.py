@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,6 +13,8 @@ from shared.database.prepared import Prepared, driver_cursor
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+
+_ANNOUNCED: Final = "announced"
 
 
 class Database(Protocol):
@@ -24,8 +26,10 @@ class Database(Protocol):
         """Run work in one transaction and return its result once that is durable.
 
         What work raises is raised here after everything it wrote was rolled back. Several writes may share
-        one commit; each is undone alone. Raises DatabaseUnavailable where the store can't take it now.
-        Work may run in another thread, so it takes what it needs as values and returns values.
+        one commit; each is undone alone. Raises DatabaseUnavailable where the store can't take it now (or its
+        connection broke during the commit: then it isn't known), Transient where others were in the way.
+        Work may run in another thread, and more than once before it is committed, so it takes what it needs
+        as values, returns values, and changes nothing but by its connection.
         """
         ...
 
@@ -34,7 +38,7 @@ class Database(Protocol):
         ...
 
     def on_commit(self, listener: Callable[[], None]) -> None:
-        """Call listener (in the event loop) after every commit."""
+        """Call listener (in the event loop) after every commit that was announced; see announce."""
         ...
 
     async def close(self) -> None: ...
@@ -52,6 +56,17 @@ def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> 
     It takes the write lock before anything is read, so whoever inserts first decides alone.
     """
     return _insert_new(connection.dialect.name, table, tuple(row)).run(connection, row) == 1
+
+
+def announce(connection: Connection) -> None:
+    """Have the listeners called after the commit of the transaction at hand."""
+    connection.info[_ANNOUNCED] = True
+
+
+def take_announced(connection: Connection) -> bool:
+    """For the stores: say whether the transaction that was just committed was announced, and forget it."""
+    announced: bool = connection.info.pop(_ANNOUNCED, False)
+    return announced
 
 
 class Savepoint:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.database.failures import is_store_failure
-from shared.database.port import Work
+from shared.database.port import Work, take_announced
 from shared.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -126,9 +126,9 @@ class SqliteDatabase:
             batch, more = self._take()
             if not batch:
                 break
-            results, committed = self._commit_batch(batch)
+            results, announced = self._commit_batch(batch)
             try:
-                loop.call_soon_threadsafe(self._answer, results, committed)
+                loop.call_soon_threadsafe(self._answer, results, announced)
             except RuntimeError:
                 # The loop is closed, and with it everybody who waited. What is committed stands.
                 _log.warning("%d writes to %s have nobody left to answer.", len(results), self._path.name)
@@ -150,6 +150,7 @@ class SqliteDatabase:
         return batch, False
 
     def _commit_batch(self, batch: list[_Job]) -> tuple[list[_Result], bool]:
+        """Run a batch and commit it; return what became of each, and whether the commit was announced."""
         try:
             if self._writer is None:
                 self._writer = _connect(self._engine)
@@ -168,9 +169,9 @@ class SqliteDatabase:
             unavailable = _unavailable(f"{self._path.name} can't be written now", error)
             unavailable.__cause__ = error
             return [(done, None, unavailable) for _, done in batch], False
-        return results, True
+        return results, take_announced(connection)
 
-    def _answer(self, results: list[_Result], committed: bool) -> None:
+    def _answer(self, results: list[_Result], announced: bool) -> None:
         for done, result, error in results:
             if done.done():  # Its caller was cancelled: the write stands, nobody waits for it.
                 continue
@@ -178,7 +179,7 @@ class SqliteDatabase:
                 done.set_result(result)
             else:
                 done.set_exception(error)
-        if committed:
+        if announced:
             for listener in self._listeners:
                 listener()
 

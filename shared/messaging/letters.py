@@ -183,13 +183,17 @@ def keep(
         **described,
     }
     unsettled = (LETTER.c.topic == record.topic, LETTER.c.subject == row["subject"], UNSETTLED)
-    if not insert_new(connection, LETTER, row):
-        parked = LETTER.c.state == LetterState.PARKED.value
-        raised = {
-            "state": case((parked, LetterState.PARKED.value), else_=LetterState.OPEN.value),
-            "attempts": LETTER.c.attempts + attempts,
-        }
-        connection.execute(update(LETTER).where(*unsettled).values(**raised, **described))
+    parked = LETTER.c.state == LetterState.PARKED.value
+    raised = {
+        "state": case((parked, LetterState.PARKED.value), else_=LetterState.OPEN.value),
+        "attempts": LETTER.c.attempts + attempts,
+        **described,
+    }
+    # Where several write at once, the one that was there may be settled before it is raised: then it is a
+    # new letter after all.
+    while not insert_new(connection, LETTER, row):
+        if connection.execute(update(LETTER).where(*unsettled).values(**raised)).rowcount:
+            break
     return letter_of(connection.execute(select(LETTER).where(*unsettled)).one())
 
 
@@ -284,12 +288,16 @@ def standings(connection: Connection, letter_ids: Collection[str]) -> list[Stand
 
 
 def waiting_replays(connection: Connection, before: Millis, most: int) -> list[DeadLetter]:
-    """Return letters in REPLAYING of which nothing was heard since `before`, oldest first."""
+    """Return letters in REPLAYING of which nothing was heard since `before`, oldest first.
+
+    Their rows are held until the commit; what others hold is theirs to look after.
+    """
     statement = (
         select(LETTER)
         .where(LETTER.c.state == LetterState.REPLAYING.value, LETTER.c.updated_at < before)
         .order_by(LETTER.c.updated_at)
         .limit(most)
+        .with_for_update(skip_locked=True)
     )
     return [letter_of(row) for row in connection.execute(statement)]
 

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, bindparam, 
 from sqlmodel import Field, SQLModel
 
 from shared.clock import Clock
-from shared.database.port import table_of
+from shared.database.port import announce, table_of
 from shared.database.prepared import Prepared
 from shared.messaging.broker import Headers, Message
 
@@ -56,7 +56,6 @@ class Outbox:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._waiting = False
 
     def add(self, connection: Connection, messages: Iterable[Message]) -> None:
         """Insert the messages; the relay publishes them after the commit."""
@@ -74,12 +73,7 @@ class Outbox:
         ]
         if rows:
             _INSERT.run_many(connection, rows)
-            self._waiting = True
-
-    def take_waiting(self) -> bool:
-        """Say whether anything was added since the last time this was asked."""
-        waiting, self._waiting = self._waiting, False
-        return waiting
+            announce(connection)
 
 
 def oldest(connection: Connection, most: int, *, without: Collection[str] = ()) -> list[tuple[int, Message]]:

@@ -69,7 +69,7 @@ class Relay:
         self._dropped = Counter(
             "handfast_outbox_dropped", "Messages that can never be published.", registry=registry
         )
-        database.on_commit(self._after_commit)
+        database.on_commit(self._wake.set)
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -89,13 +89,6 @@ class Relay:
     def health(self) -> str | None:
         """Return what is wrong, or None."""
         return self._problem
-
-    def _after_commit(self) -> None:
-        # A row may have been added by a transaction that is still open when its sign is seen here. The look
-        # that follows waits for its turn behind that transaction; where writers don't take turns, the poll
-        # finds the row.
-        if self._outbox.take_waiting():
-            self._wake.set()
 
     async def _wait(self) -> None:
         """Wait for a sign of new rows, the end of a topic's rest, or the poll."""

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from shared.database.place import Place
 from shared.errors import DatabaseUnavailable, HandfastError
 
 _MESSAGING: Final = "shared/messaging/migrations"
@@ -34,11 +35,12 @@ class SchemaOutdated(HandfastError):
     """The database's schema is not the one that this release needs."""
 
 
-def upgrade(where: Path | str, program: str) -> bool:
+def upgrade(where: Place, program: str) -> bool:
     """Bring a program's database to the newest schema, creating it if need be; return whether it changed.
 
-    where: a SQLite file, or a database URL. All missing versions are applied in one transaction. Running it
-    again, or twice at once, is harmless. Raises SchemaOutdated where the database is newer than the code.
+    where: a SQLite file, or a schema in PostgreSQL. All missing versions are applied in one transaction.
+    Running it again, or twice at once, is harmless. Raises SchemaOutdated where the database is newer than
+    the code.
     """
     if is_current(where, program):
         return False
@@ -49,15 +51,17 @@ def upgrade(where: Path | str, program: str) -> bool:
     return True
 
 
-def is_current(where: Path | str, program: str) -> bool:
-    """Say whether a program's database has the newest schema. Costs about a millisecond.
+def is_current(where: Place, program: str) -> bool:
+    """Say whether a program's database has the newest schema. Costs about a millisecond for SQLite.
 
-    Raises DatabaseUnavailable where the database is there but can't be read.
+    Of a schema in PostgreSQL it is asked outside an event loop.
+
+    Raises DatabaseUnavailable where the database can't be read.
     """
     return _applied(where) == heads(program)
 
 
-def require_current(where: Path | str, program: str) -> None:
+def require_current(where: Place, program: str) -> None:
     """Raise SchemaOutdated, which says what to do, unless the database has the newest schema."""
     applied = _applied(where)
     needed = heads(program)
@@ -90,7 +94,7 @@ def _known(program: str) -> frozenset[str]:
     return frozenset(version for location in locations(program) for version in _versions(location))
 
 
-def _newer(where: Path | str, program: str, unknown: frozenset[str]) -> str:
+def _newer(where: Place, program: str, unknown: frozenset[str]) -> str:
     return (
         f"The database of {program} ({where}) was written by a newer release ({_listed(unknown)} is not "
         "known here): run that release, or restore a backup from before it."
@@ -101,18 +105,13 @@ def _listed(versions: frozenset[str]) -> str:
     return ", ".join(sorted(versions))
 
 
-def _applied(where: Path | str) -> frozenset[str]:
+def _applied(where: Place) -> frozenset[str]:
     """Return the revisions that a database says it has: none where there is no database yet."""
-    path = sqlite_path(where)
-    return _applied_elsewhere(str(where)) if path is None else _applied_sqlite(path)
+    if isinstance(where, Path):
+        return _applied_sqlite(where)
+    from shared.migrations.postgres import applied  # A driver that SQLite spares.
 
-
-def sqlite_path(where: Path | str) -> Path | None:
-    """Return the SQLite file that is meant, or None where `where` is another database's URL."""
-    if isinstance(where, Path) or "://" not in where:
-        return Path(where)
-    scheme, _, rest = where.partition("://")
-    return Path(rest.removeprefix("/")) if scheme.split("+")[0] == "sqlite" else None
+    return applied(where)
 
 
 def _applied_sqlite(path: Path) -> frozenset[str]:
@@ -128,19 +127,3 @@ def _applied_sqlite(path: Path) -> frozenset[str]:
             return frozenset(row[0] for row in connection.execute("SELECT version_num FROM alembic_version"))
     except sqlite3.Error as error:
         raise DatabaseUnavailable(f"{path} can't be read: {error}") from error
-
-
-def _applied_elsewhere(url: str) -> frozenset[str]:
-    from sqlalchemy import create_engine, inspect, text  # Not needed for SQLite.
-    from sqlalchemy.exc import OperationalError
-
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return frozenset()
-            return frozenset(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
-    except OperationalError as error:
-        raise DatabaseUnavailable(f"The database can't be reached: {error.orig}") from error
-    finally:
-        engine.dispose()

@@ -6,33 +6,44 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 
+from shared.database.place import Place
 from shared.database.sqlite import sqlite_engine
-from shared.migrations import SchemaOutdated, sqlite_path
+from shared.migrations import SchemaOutdated
 
 
-def run(where: Path | str, version_locations: Sequence[Path]) -> frozenset[str]:
+def run(where: Place, version_locations: Sequence[Path]) -> frozenset[str]:
     """Apply every version that is missing and return the revisions the database then has."""
-    path = sqlite_path(where)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(str(where)) if path is None else sqlite_engine(path)
     try:
-        with engine.connect() as connection, connection.begin():
-            if path is not None:
-                # The engine's connections leave it to their user to begin; taking the write lock first lets
-                # two upgrades at once run one after the other.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            command.upgrade(config(connection, version_locations), "heads")
-            return frozenset(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
+        if isinstance(where, Path):
+            return _run_in_file(where, version_locations)
+        from shared.migrations.postgres import in_one_transaction  # A driver that SQLite spares.
+
+        return in_one_transaction(where, lambda connection: _apply(connection, version_locations))
     except CommandError as error:
         raise SchemaOutdated(
             f"The schema of {where} can't be brought to this release's: {error}. "
             "A database that a newer release wrote needs that release."
         ) from error
+
+
+def _run_in_file(path: Path, version_locations: Sequence[Path]) -> frozenset[str]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlite_engine(path)
+    try:
+        with engine.connect() as connection, connection.begin():
+            # The engine's connections leave it to their user to begin; taking the write lock first lets
+            # two upgrades at once run one after the other.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return _apply(connection, version_locations)
     finally:
         engine.dispose()
+
+
+def _apply(connection: Connection, version_locations: Sequence[Path]) -> frozenset[str]:
+    command.upgrade(config(connection, version_locations), "heads")
+    return frozenset(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
 
 
 def config(connection: Connection, version_locations: Sequence[Path]) -> Config:

@@ -30,15 +30,15 @@ class Claim(NamedTuple):
 
 def find(connection: Connection, claim_id: str) -> Claim | None:
     """Read a claim and hold its row until the commit; None where there is none."""
-    row = _FIND.row(connection, {"of_id": claim_id})
+    row = _LOCK.row(connection, {"of_id": claim_id})
     return None if row is None else _claim(row)
 
 
 def read(connection: Connection, claim_id: str) -> Claim:
-    """Read a claim that is known to be there."""
-    claim = find(connection, claim_id)
-    assert claim is not None, f"there is no claim {claim_id}"
-    return claim
+    """Read a claim that is known to be there, without a lock."""
+    row = _READ.row(connection, {"of_id": claim_id})
+    assert row is not None, f"there is no claim {claim_id}"
+    return _claim(row)
 
 
 def of_customer(connection: Connection, code: str, customer_id: str) -> Claim:
@@ -105,7 +105,9 @@ _OF_CUSTOMER: Final = (
     DROP_CLAIM.c.code == bindparam("of_code"),
     DROP_CLAIM.c.customer_id == bindparam("of_customer"),
 )
-_FIND: Final = Prepared(select(DROP_CLAIM).where(DROP_CLAIM.c.id == bindparam("of_id")).with_for_update())
+_BY_ID: Final = select(DROP_CLAIM).where(DROP_CLAIM.c.id == bindparam("of_id"))
+_READ: Final = Prepared(_BY_ID)
+_LOCK: Final = Prepared(_BY_ID.with_for_update())
 _OF_ONE: Final = select(DROP_CLAIM).where(*_OF_CUSTOMER).order_by(DROP_CLAIM.c.id.desc()).limit(1)
 _LATEST: Final = Prepared(_OF_ONE)
 _LATEST_LIVE: Final = Prepared(_OF_ONE.where(LIVE))

@@ -110,6 +110,9 @@ def take(connection: Connection, code: str, units: int) -> None:
 
 def count_issued(connection: Connection, code: str) -> None:
     """Set what is issued of a drop to what its claims say."""
+    # Its row is held before anything is counted: a statement that had to wait for the row would go on to
+    # count what it saw before the wait.
+    lock(connection, code)
     _COUNT_ISSUED.run(connection, {"of_code": code})
 
 

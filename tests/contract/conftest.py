@@ -8,6 +8,7 @@ import pytest
 
 from shared.database.inline import InlineDatabase
 from shared.database.port import Database
+from shared.database.postgres import PostgresDatabase
 from shared.database.sqlite import SqliteDatabase
 from shared.http.aiohttp_caller import AiohttpCaller
 from tests.cards.stand_in import StripeStandIn, stripe_stand_in
@@ -15,6 +16,7 @@ from tests.cards.unlucky_caller import Mishap, UnluckyCaller
 from tests.contract.cases import CardCase, Case, OrderCase, PaymentCase, StockCase, ToyCase
 from tests.contract.gateway import Fault, Gateway
 from tests.contract.world import World, world_of
+from tests.postgres import Server
 
 CASES: dict[str, Callable[[], Case]] = {
     "toy": ToyCase,
@@ -32,15 +34,17 @@ CASES: dict[str, Callable[[], Case]] = {
 CARDS: dict[str, tuple[Mishap, ...]] = {"card": (), "unlucky-card": (Mishap.LOST_ANSWER,)}
 """Payments by card, and what happens to the first call of each kind."""
 STANDALONE = ("toy", "payment", "gateway", "card", *(name for name in CASES if name.startswith("stock")))
-STORES: dict[str, Callable[[Path], Database]] = {
-    "sqlite": lambda path: SqliteDatabase(path / "contract.db"),
-    "inline": lambda path: InlineDatabase(path / "contract.db"),
-}
+STORES = ("sqlite", "inline", pytest.param("postgres", marks=pytest.mark.at_length))
+"""On PostgreSQL the contract takes minutes, so it runs there when that is asked for: `make test-postgres`."""
 
 
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    return STORES[request.param](tmp_path)
+    if request.param == "postgres":
+        server: Server = request.getfixturevalue("postgres")
+        return PostgresDatabase(server.emptied("contract"))
+    kind = SqliteDatabase if request.param == "sqlite" else InlineDatabase
+    return kind(tmp_path / "contract.db")
 
 
 @pytest.fixture(scope="session")

@@ -51,13 +51,15 @@ class LifesDatabase:
         if self._conditions.strikes(Fault.DISK_FULL, self._life.name):
             work = _without_room(work)
         result = self._store.write_now(work)
+        announced = self._store.take_announced()
         self._trace.note(f"{self._life.name} commits")
         self._watch.committed(self._life.name)
         # A crash here is one after the commit and before anybody knows of it.
         await asyncio.sleep(self._randomness.uniform(0.0, 0.001))
         await self._life.gate()
-        for listener in self._listeners:
-            listener()
+        if announced:
+            for listener in self._listeners:
+                listener()
         return result
 
     async def read(self, work: Work[T]) -> T:

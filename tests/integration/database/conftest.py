@@ -1,15 +1,18 @@
 """A database with one table of notes."""
 
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, select
 
 from shared.database.inline import InlineDatabase
+from shared.database.place import Schema
 from shared.database.port import Database
+from shared.database.postgres import Limits, PostgresDatabase
 from shared.database.sqlite import SqliteDatabase
+from tests.postgres import Server
 
 METADATA = MetaData()
 NOTES = Table(
@@ -47,11 +50,32 @@ async def sqlite(path: Path) -> AsyncIterator[SqliteDatabase]:
     await database.close()
 
 
-@pytest.fixture(params=[SqliteDatabase, InlineDatabase])
-async def database(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Database]:
+@pytest.fixture
+def schema(postgres: Server) -> Schema:
+    return postgres.schema()
+
+
+@pytest.fixture
+async def in_postgres(schema: Schema) -> AsyncIterator[PostgresDatabase]:
+    database = PostgresDatabase(schema, limits=Limits(lock_seconds=0.5), randomness=random.Random(1))
+    await database.start()
+    await database.write(METADATA.create_all)
+    yield database
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "inline", "postgres"])
+def store(request: pytest.FixtureRequest, path: Path) -> Database:
+    """Every store, not open yet."""
+    if request.param == "postgres":
+        return PostgresDatabase(request.getfixturevalue("schema"))
+    return SqliteDatabase(path) if request.param == "sqlite" else InlineDatabase(path)
+
+
+@pytest.fixture
+async def database(store: Database) -> AsyncIterator[Database]:
     """Every store, for what they all promise."""
-    kind: Any = request.param
-    database: Database = kind(path)
+    database = store
     await database.start()
     await database.write(METADATA.create_all)
     yield database

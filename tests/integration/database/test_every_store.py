@@ -2,9 +2,9 @@
 
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from shared.database.port import Database, Savepoint, insert_new
+from shared.database.port import Database, Savepoint, announce, insert_new
 from shared.errors import DatabaseUnavailable, Refused
 from tests.integration.database.conftest import NOTES, read_notes, write_down
 
@@ -47,15 +47,17 @@ async def test_a_violated_constraint_is_the_statement_s_own_error(database: Data
 
 
 async def test_a_missing_table_is_the_statement_s_own_error(database: Database) -> None:
-    with pytest.raises(OperationalError, match="no such table"):
+    with pytest.raises(DBAPIError, match="nowhere"):
         await database.write(lambda connection: connection.execute(text("DELETE FROM nowhere")))
     await database.write(write_down("one"))
 
 
-async def test_listeners_hear_of_commits_only(database: Database) -> None:
+async def test_listeners_hear_of_commits_that_were_announced(database: Database) -> None:
     heard: list[int] = []
     database.on_commit(lambda: heard.append(1))
     await database.write(write_down("one"))
+    await database.write(announce)
+    await database.write(write_down("two"))
     await database.read(read_notes)
 
     assert heard == [1]

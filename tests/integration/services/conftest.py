@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from shared.http.asgi_caller import AsgiCaller
 from shared.messaging.memory import MemoryBroker
 from shared.migrations import upgrade
 from shared.program import Surroundings
-from shared.settings import database_path
+from shared.settings import database_place
 from stock_service.participant import Strategy
 from stock_service.settings import StockSettings
+from tests.postgres import Server
 
 PATIENCE = 60.0
 """Seconds within which whatever a test waits for must have happened."""
@@ -84,6 +85,7 @@ class Machine:
     clock: ShiftedClock
     caller: AsgiCaller = field(default_factory=lambda: AsgiCaller({}))
     retry: str = "fixed:20ms,3"
+    database: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def surroundings(self) -> Surroundings:
@@ -92,17 +94,21 @@ class Machine:
     @contextlib.asynccontextmanager
     async def stock(self, strategy: Strategy = "atomic") -> AsyncIterator[Service]:
         settings = StockSettings(
-            data_dir=self.disk, sweep_seconds=0.02, retry=self.retry, stock_strategy=strategy
+            data_dir=self.disk,
+            sweep_seconds=0.02,
+            retry=self.retry,
+            stock_strategy=strategy,
+            **self.database,
         )
-        upgrade(database_path(settings, "stock"), "stock")
+        await asyncio.to_thread(upgrade, database_place(settings, "stock"), "stock")
         api = stock_service.app.create_app(settings, self.surroundings)
         async with self._running(api) as service:
             yield service
 
     @contextlib.asynccontextmanager
     async def payment(self) -> AsyncIterator[Service]:
-        settings = PaymentSettings(data_dir=self.disk, sweep_seconds=0.02, retry=self.retry)
-        upgrade(database_path(settings, "payment"), "payment")
+        settings = PaymentSettings(data_dir=self.disk, sweep_seconds=0.02, retry=self.retry, **self.database)
+        await asyncio.to_thread(upgrade, database_place(settings, "payment"), "payment")
         api = payment_service.app.create_app(settings, self.surroundings)
         async with self._running(api) as service:
             yield service
@@ -117,10 +123,21 @@ class Machine:
             yield Service(api, client, self.clock)
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.at_length)])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    return machine_over(request, tmp_path)
+
+
+def machine_over(request: pytest.FixtureRequest, disk: Path) -> Machine:
+    """Return a machine with the store that the test is run for."""
     clock = ShiftedClock()
-    return Machine(tmp_path, MemoryBroker(clock), clock)
+    database: dict[str, Any] = {}
+    if request.param == "postgres":
+        server: Server = request.getfixturevalue("postgres")
+        for program in ("stock", "payment"):
+            server.emptied(f"services_{program}")
+        database = {"database_url": server.url, "database_schema": "services"}
+    return Machine(disk, MemoryBroker(clock), clock, database=database)
 
 
 @pytest.fixture

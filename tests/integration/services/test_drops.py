@@ -2,26 +2,41 @@
 
 import asyncio
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 import pydantic_core
+from sqlalchemy import Connection
 
 from shared.clock import iso
+from shared.database.place import Schema
 from shared.database.sqlite import sqlite_engine
 from shared.messaging.broker import Message, Unpublishable
-from shared.settings import database_path
+from shared.migrations.postgres import in_one_transaction
+from shared.settings import database_place
 from stock_service.drops.messages import TOPIC
 from stock_service.settings import StockSettings
 from tests.integration.services.conftest import Machine, Service, slug
 
 DROP = "/api/v1/drops/launch"
-POISON = """
-    CREATE TRIGGER poison BEFORE UPDATE ON drop_claim
-    WHEN NEW.state = 'ISSUED' AND NEW.customer_id LIKE 'poison%'
-    BEGIN SELECT RAISE(ABORT, 'this claim is poison'); END
-"""
+WHAT_IS_POISON = "NEW.state = 'ISSUED' AND NEW.customer_id LIKE 'poison%'"
+POISON = {
+    "sqlite": (
+        f"CREATE TRIGGER poison BEFORE UPDATE ON drop_claim WHEN {WHAT_IS_POISON} "
+        "BEGIN SELECT RAISE(ABORT, 'this claim is poison'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE EXCEPTION ''this claim is poison''; END'",
+        f"CREATE TRIGGER poison BEFORE UPDATE ON drop_claim FOR EACH ROW WHEN ({WHAT_IS_POISON}) "
+        "EXECUTE FUNCTION poison()",
+    ),
+}
+ANTIDOTE = {
+    "sqlite": ("DROP TRIGGER poison",),
+    "postgresql": ("DROP TRIGGER poison ON drop_claim", "DROP FUNCTION poison"),
+}
 
 
 async def offer(stock: Service, quantity: int, **terms: Any) -> httpx.Response:
@@ -46,11 +61,20 @@ async def until_counts(stock: Service, *expected: int) -> None:
     await stock.until(look)
 
 
-def in_database(disk: Path, statement: str) -> None:
-    """Run a statement in the stock service's database, from outside."""
-    engine = sqlite_engine(database_path(StockSettings(data_dir=disk), "stock"))
+async def in_database(machine: Machine, statements: Mapping[str, Sequence[str]]) -> None:
+    """Run statements in the stock service's database, from outside. statements: by dialect."""
+
+    def work(connection: Connection) -> None:
+        for statement in statements[connection.dialect.name]:
+            connection.exec_driver_sql(statement)
+
+    place = database_place(StockSettings(data_dir=machine.disk, **machine.database), "stock")
+    if isinstance(place, Schema):
+        await asyncio.to_thread(in_one_transaction, place, work)
+        return
+    engine = sqlite_engine(place)
     with engine.connect() as connection:
-        connection.exec_driver_sql(statement)
+        work(connection)
     engine.dispose()
 
 
@@ -171,7 +195,7 @@ async def test_claims_are_listed_page_by_page(stock: Service) -> None:
 async def test_what_can_not_be_issued_is_given_back_and_issued_again_later(machine: Machine) -> None:
     async with machine.stock() as stock:
         await offer(stock, 2)
-        in_database(machine.disk, POISON)
+        await in_database(machine, POISON)
         poisoned = (await claim(stock, "poisoned")).json()
         await claim(stock, "ann")
 
@@ -185,7 +209,7 @@ async def test_what_can_not_be_issued_is_given_back_and_issued_again_later(machi
         assert (letter["topic"], letter["key"]) == (TOPIC, "launch")
         assert "this claim is poison" in letter["exception"]["message"]
 
-        in_database(machine.disk, "DROP TRIGGER poison")
+        await in_database(machine, ANTIDOTE)
         body = {"claimIds": [poisoned["claimId"], "nobody"]}
         results = (await stock.client.post(f"{DROP}/reissues", json=body)).json()["items"]
         assert [one["result"] for one in results] == ["reissued", "unknown-claim"]
@@ -202,7 +226,7 @@ async def test_what_can_not_be_issued_is_given_back_and_issued_again_later(machi
 async def test_a_returned_unit_that_went_to_somebody_else_stays_there(machine: Machine) -> None:
     async with machine.stock() as stock:
         await offer(stock, 1)
-        in_database(machine.disk, POISON)
+        await in_database(machine, POISON)
         poisoned = (await claim(stock, "poisoned")).json()
 
         async def goes_to_bob() -> bool:
@@ -210,7 +234,7 @@ async def test_a_returned_unit_that_went_to_somebody_else_stays_there(machine: M
 
         await stock.until(goes_to_bob)
         await until_counts(stock, 1, 0, 0)
-        in_database(machine.disk, "DROP TRIGGER poison")
+        await in_database(machine, ANTIDOTE)
         letter = (await stock.json("/api/v1/dead-letters"))["items"][0]
         replayed = await stock.client.post(f"/api/v1/dead-letters/{letter['letterId']}/replays")
         assert replayed.status_code == 202
@@ -260,7 +284,7 @@ async def test_a_record_that_is_no_claim_s_own_is_a_letter_and_takes_nothing_fro
 ) -> None:
     async with machine.stock() as stock:
         await offer(stock, 2)
-        in_database(machine.disk, POISON)
+        await in_database(machine, POISON)
         poisoned = (await claim(stock, "poisoned")).json()
         forged = {"claimId": poisoned["claimId"], "code": "launch", "customerId": "somebody"}
         values = [

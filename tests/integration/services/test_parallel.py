@@ -3,15 +3,22 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from stock_service.participant import BY_STRATEGY
-from tests.integration.services.conftest import Machine, Service, slug
+from tests.integration.services.conftest import Machine, Service, machine_over, slug
 
 STOCKS, PAYMENTS = "/api/v1/stocks", "/api/v1/payments"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    """Every store: what comes at once must not depend on a database that writes one thing at a time."""
+    return machine_over(request, tmp_path)
 
 
 async def at_once(calls: Iterable[Any]) -> list[httpx.Response]:
@@ -127,6 +134,16 @@ async def test_of_parallel_changes_with_one_etag_one_is_made(stock: Service) -> 
         stock.client.put("/api/v1/products/p", json={"onHand": n}, headers=headers) for n in range(6, 26)
     )
     assert told(answers) == {200: 1, "precondition-failed": 19}
+
+
+async def test_of_parallel_requests_that_only_create_one_creates(stock: Service) -> None:
+    headers = {"if-none-match": "*"}
+    answers = await at_once(
+        stock.client.put("/api/v1/products/p", json={"onHand": n}, headers=headers) for n in range(20)
+    )
+    assert told(answers) == {201: 1, "precondition-failed": 19}
+    [made] = [answer.json() for answer in answers if answer.status_code == 201]
+    assert await stock.json("/api/v1/products/p") == made
 
 
 async def test_a_product_created_twenty_times_at_once_is_created_once(stock: Service) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from shared.database.inline import InlineDatabase
+from shared.database.port import take_announced
 from shared.errors import Unreachable
 from shared.messaging.broker import Message, Unpublishable
 from shared.messaging.outbox import Outbox
@@ -50,7 +51,6 @@ async def test_messages_keep_their_order_and_are_published_once() -> None:
 async def test_what_was_left_by_a_crash_is_published_at_the_start() -> None:
     async with world() as w:
         await add(w, b"left")
-        w.outbox.take_waiting()
         w.relay()
         await w.until(lambda: w.broker.records(TOPIC))
 
@@ -60,7 +60,12 @@ async def test_a_row_without_a_sign_is_found_by_the_poll() -> None:
         w.relay()
         await asyncio.sleep(10)
         silent = Outbox(w.clock)
-        await w.database.write(lambda connection: silent.add(connection, [Message(TOPIC, b"k", b"v")]))
+
+        def write(connection: Connection) -> None:
+            silent.add(connection, [Message(TOPIC, b"k", b"v")])
+            take_announced(connection)
+
+        await w.database.write(write)
         await w.until(lambda: w.broker.records(TOPIC), 1.1)
 
 

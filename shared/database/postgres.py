@@ -1,0 +1,362 @@
+"""PostgreSQL, over asyncpg: a few connections that write what is queued, a few that read.
+
+A writer takes along what waits and runs it in one transaction, so that one commit serves many. Where any
+piece of that raises, or two transactions got in each other's way, everything is undone and each piece runs
+again in a transaction of its own; how many are taken along follows from how often that happens. So a piece of
+work may run more than once before it is committed, and does nothing but what its connection does.
+
+Rows are locked until the commit (READ COMMITTED), and other writers may hold them: a deadlock, or a lock that
+isn't had in time, is undone and tried again, and after a few times given back as Transient. A read has one
+snapshot. A connection that broke is not trusted again; the next piece of work opens another.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from shared.database.failures import is_contention, is_store_failure
+from shared.database.place import Schema
+from shared.database.port import Work, take_announced
+from shared.errors import DatabaseUnavailable, Transient
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+BATCH: Final = 64
+"""The most pieces of work that share one commit."""
+
+MOST_WAITING: Final = 10_000
+"""More than so many writes (or reads) that wait are turned away."""
+
+ATTEMPTS: Final = 6
+"""How often a piece of work is tried that gets in the way of others."""
+
+FIRST_PAUSE_SECONDS: Final = 0.005
+"""The pause before the second attempt; it doubles, and each is drawn from between nothing and twice that."""
+
+MORE_THAN_THE_SERVER_SECONDS: Final = 5.0
+"""The client waits so much longer than the server allows a statement: then the network is gone."""
+
+_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """writers, readers: connections of either kind; the rest in seconds: to connect, for one statement, and
+    for one statement's wait for a lock."""
+
+    writers: int = 2
+    readers: int = 2
+    connect_seconds: float = 5.0
+    statement_seconds: float = 10.0
+    lock_seconds: float = 2.0
+
+
+_Job = tuple[Work[Any], "asyncio.Future[Any]"]
+_Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+
+class PostgresDatabase:
+    """A Database in one schema; the event loop that starts it owns it. randomness: for pauses."""
+
+    def __init__(
+        self, schema: Schema, *, limits: Limits = Limits(), randomness: random.Random | None = None
+    ) -> None:
+        self._schema = schema
+        self._limits = limits
+        # Jitter is no secret.
+        self._randomness = randomness or random.Random()  # noqa: S311
+        self._engine = _engine(schema, limits)
+        self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
+        self._listeners: list[Callable[[], None]] = []
+        self._writers: list[asyncio.Task[None]] = []
+        self._idle = [_Session(self._engine) for _ in range(limits.readers)]
+        self._a_reader = asyncio.Semaphore(limits.readers)
+        self._reading = 0
+        self._started = False
+        self._closed = False
+
+    async def start(self) -> None:
+        """Connect; raise DatabaseUnavailable where that fails."""
+        self._started = True
+        try:
+            for session in self._idle:
+                await session.read(lambda _: None)
+        except Exception as error:
+            await self.close()
+            if not is_store_failure(error):
+                raise
+            raise self._unavailable("can't be opened", error) from error
+        self._writers = [
+            asyncio.create_task(self._write_loop(), name=f"writer-{self._schema.name}-{number}")
+            for number in range(self._limits.writers)
+        ]
+
+    async def write(self, work: Work[T]) -> T:
+        self._open()
+        if self._jobs.qsize() >= MOST_WAITING:
+            raise DatabaseUnavailable(f"Too many writes wait for {self._schema.name}.")
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait((work, done))
+        return await done
+
+    async def read(self, work: Work[T]) -> T:
+        self._open()
+        if self._reading >= MOST_WAITING:
+            raise DatabaseUnavailable(f"Too many reads wait for {self._schema.name}.")
+        self._reading += 1
+        try:
+            async with self._a_reader:
+                session = self._idle.pop()
+                try:
+                    return await session.read(work)
+                finally:
+                    self._idle.append(session)
+        except Exception as error:
+            if not is_store_failure(error):
+                raise
+            raise self._unavailable("can't be read now", error) from error
+        finally:
+            self._reading -= 1
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    async def close(self) -> None:
+        """Finish what is queued, then let the connections go."""
+        if self._closed:
+            return
+        self._closed = True
+        for _ in self._writers:
+            self._jobs.put_nowait(None)
+        if self._writers:
+            await asyncio.wait(self._writers)
+        async with asyncio.TaskGroup() as closing:
+            for session in self._idle:
+                closing.create_task(session.close())
+        await self._engine.dispose()
+
+    def _open(self) -> None:
+        if self._closed:
+            raise DatabaseUnavailable("The database is closed; the program is stopping.")
+        if not self._started:
+            raise DatabaseUnavailable("The database is not open yet.")
+
+    async def _write_loop(self) -> None:
+        session, most = _Session(self._engine), BATCH
+        while (job := await self._jobs.get()) is not None:
+            batch = self._take_along(job, most)
+            results = await self._together(session, batch) if len(batch) > 1 else None
+            if results is None:
+                results = [await self._alone(session, *each) for each in batch]
+                most = max(1, most // 2)
+            else:
+                most = min(BATCH, 2 * most)
+            self._answer(results, session)
+        await session.close()
+
+    def _take_along(self, job: _Job, most: int) -> list[_Job]:
+        """Return a job and whatever else waits, but not what tells a writer to stop."""
+        batch = [job]
+        while len(batch) < most and not self._jobs.empty():
+            another = self._jobs.get_nowait()
+            if another is None:
+                self._jobs.put_nowait(None)
+                break
+            batch.append(another)
+        return batch
+
+    async def _together(self, session: "_Session", batch: Sequence[_Job]) -> list[_Result] | None:
+        """Run a batch in one transaction; None, with nothing changed, where it has to be taken apart."""
+
+        def run_all(connection: Any) -> list[Any]:
+            return [work(connection) for work, _ in batch]
+
+        try:
+            values = await session.write(run_all)
+        except _Uncertain as error:
+            unavailable = self._unavailable("may or may not have written this", error)
+            return [(done, None, unavailable) for _, done in batch]
+        except Exception:  # noqa: BLE001 - whose error it is shows when each runs alone
+            return None
+        return [(done, value, None) for (_, done), value in zip(batch, values, strict=True)]
+
+    async def _alone(self, session: "_Session", work: Work[Any], done: "asyncio.Future[Any]") -> _Result:
+        """Run one piece of work in a transaction of its own, again where it got in the way of others."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return done, await session.write(work), None
+            except _Uncertain as error:
+                return done, None, self._unavailable("may or may not have written this", error)
+            except Exception as error:  # noqa: BLE001 - the waiting caller must learn what became of its write
+                if not is_contention(error):
+                    return done, None, self._told(error)
+            await asyncio.sleep(self._randomness.uniform(0, 2 * FIRST_PAUSE_SECONDS * 2**attempt))
+        return done, None, Transient(f"Others were in the way {ATTEMPTS} times. Try again.", "contended")
+
+    def _told(self, error: Exception) -> BaseException:
+        """Return a failure as its caller is told: the statement's own, or the store's."""
+        if is_store_failure(error):
+            return self._unavailable("can't be written now", error)
+        if isinstance(error, StopIteration):
+            # A future doesn't carry it.
+            return RuntimeError("the work raised StopIteration")
+        return error
+
+    def _answer(self, results: Sequence[_Result], session: "_Session") -> None:
+        for done, result, error in results:
+            if done.done():  # Its caller was cancelled: the write stands, nobody waits for it.
+                continue
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
+        if session.take_announced():
+            for listener in self._listeners:
+                listener()
+
+    def _unavailable(self, what: str, error: BaseException) -> DatabaseUnavailable:
+        """Tell what the driver said; a statement and its values are nobody's business outside."""
+        said = getattr(error, "orig", None) or error
+        unavailable = DatabaseUnavailable(f"{self._schema.name} {what}: {said or type(said).__name__}")
+        unavailable.__cause__ = error
+        return unavailable
+
+
+class _Uncertain(Exception):
+    """The connection broke while the commit was under way."""
+
+
+class _Session:
+    """One connection, opened when it is first needed and anew after it broke."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None
+        self._announced = False
+
+    async def write(self, work: Work[T]) -> T:
+        """Run work in a transaction; raise what it raises, or _Uncertain, after that was undone."""
+        try:
+            connection = await self._begin("BEGIN")
+            result = await connection.run_sync(work)
+        except BaseException as error:
+            await self._undo(error)
+            raise
+        try:
+            await self._driver.execute("COMMIT")
+        except BaseException as error:
+            broken = self._driver.is_closed() or not isinstance(error, asyncpg.PostgresError)
+            await self._drop()
+            if broken:
+                raise _Uncertain(str(error) or type(error).__name__) from error
+            raise
+        self._announced = await connection.run_sync(take_announced)
+        return result
+
+    async def read(self, work: Work[T]) -> T:
+        """Run work on one snapshot."""
+        try:
+            connection = await self._begin(_READ)
+            result = await connection.run_sync(work)
+            await self._driver.execute("COMMIT")
+        except BaseException as error:
+            await self._undo(error)
+            raise
+        return result
+
+    def take_announced(self) -> bool:
+        """Say whether what was committed since the last time this was asked is to be told of."""
+        announced, self._announced = self._announced, False
+        return announced
+
+    async def close(self) -> None:
+        """Take leave of the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _begin(self, how: str) -> AsyncConnection:
+        if self._connection is not None:
+            try:
+                await self._driver.execute(how)
+            except Exception:  # noqa: BLE001 - a server that went away meanwhile is called once more
+                await self._drop()
+            else:
+                return self._connection
+        connection = await self._engine.connect()
+        self._connection = connection
+        self._driver = (await connection.get_raw_connection()).driver_connection
+        # SQLAlchemy's own transaction stays a no-op: BEGIN and COMMIT are said here.
+        await connection.begin()
+        await self._driver.execute(how)
+        return connection
+
+    async def _undo(self, error: BaseException) -> None:
+        if self._connection is None:
+            return
+        # Who was cancelled may have left a statement behind that still runs.
+        if not isinstance(error, Exception) or self._driver is None or self._driver.is_closed():
+            await self._drop()
+            return
+        try:
+            await self._driver.execute("ROLLBACK")
+        except Exception:  # noqa: BLE001 - it is undone by the end of the connection, too
+            await self._drop()
+
+    async def _drop(self) -> None:
+        """End a connection that can't be trusted; the server undoes what it had begun."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            driver, self._driver = self._driver, None
+            if driver is not None:
+                driver.terminate()
+            await connection.invalidate()
+            await connection.close()
+
+
+def _engine(schema: Schema, limits: Limits) -> AsyncEngine:
+    server_settings = {
+        "search_path": schema.name,
+        "application_name": schema.name,
+        "statement_timeout": _milliseconds(limits.statement_seconds),
+        "lock_timeout": _milliseconds(limits.lock_seconds),
+        # Nobody waits for locks of a program that stands still in the middle of a transaction.
+        "idle_in_transaction_session_timeout": _milliseconds(3 * limits.statement_seconds),
+        # Statements this short are slower for being compiled.
+        "jit": "off",
+    }
+    command_timeout = limits.statement_seconds + MORE_THAN_THE_SERVER_SECONDS
+
+    async def connect() -> Any:
+        try:
+            return await asyncpg.connect(
+                schema.dsn,
+                timeout=limits.connect_seconds,
+                command_timeout=command_timeout,
+                server_settings=server_settings,
+            )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            # Whatever it is (nobody listens, a wrong password, no such database): there is no database.
+            raise ConnectionError(f"no connection to {schema}: {error or type(error).__name__}") from error
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"prepared_statement_cache_size": 500},
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
