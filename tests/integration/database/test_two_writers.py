@@ -1,7 +1,7 @@
-"""What a single writer never meets: two transactions that write at once, each before it sees the other's rows.
+"""What a single writer never meets: two transactions at once, neither of which sees the other's rows.
 
-On PostgreSQL a statement that waits for a row goes on with the row as it is then, and with everything else as it
-was before the wait.
+On PostgreSQL a statement that waits for a row goes on with the row as it is then, and with everything else as
+it was before the wait.
 """
 
 import asyncio
