@@ -60,7 +60,10 @@ class Outdated(Transient):
 
 
 class DatabaseUnavailable(Transient):
-    """The database can't be reached or can't write just now; nothing was changed."""
+    """The database can't be reached or can't write just now.
+
+    Nothing was changed, unless its connection broke in the middle of the commit: then nobody knows.
+    """
 
 
 class Unreachable(Transient):
