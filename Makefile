@@ -32,7 +32,7 @@ test: setup ## run the tests, three processes at once (ARGS="tests/unit -k fence
 
 # Everything that runs over a store, on PostgreSQL, the contract of the participants among it.
 test-postgres: setup ## run the contract and the services on a PostgreSQL of their own (minutes)
-	$(BIN)/python -m pytest --postgres -k postgres $(or $(ARGS),-n 3 --dist loadfile tests/contract tests/integration tests/e2e/test_postgres.py)
+	$(BIN)/python -m pytest --postgres -k postgres $(or $(ARGS),-n 3 --dist loadfile tests/contract tests/integration tests/e2e/test_postgres.py tests/e2e/test_postgres_instances.py)
 
 check: setup ## format, lint, types, architecture, YAML and lock files; changes nothing
 	$(BIN)/ruff format --check $(SOURCES)

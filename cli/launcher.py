@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,11 +72,12 @@ class ForkedProgram:
 class ForkServerClient:
     """The fork server from outside: started when first needed, and again when it is gone.
 
-    Its programs die with it; they are then reported as killed.
+    Its programs die with it; they are then reported as killed. inherited: descriptors that they share.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, inherited: Collection[int] = ()) -> None:
         self._log = log
+        self._inherited = inherited
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._starting: dict[str, asyncio.Future[ForkedProgram]] = {}
@@ -133,6 +134,7 @@ class ForkServerClient:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, "PYTHONPATH": search},
+                pass_fds=self._inherited,
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )

@@ -1,9 +1,9 @@
 """What a stack consists of: four programs and a broker, where each listens, and the order of stopping."""
 
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shared.http.sockets import bound
 from shared.settings import BROKER_PORT, PORTS, Settings
 
 BROKER = "broker"
@@ -15,7 +15,7 @@ PACKAGES = {
     "payment": "payment_service",
 }
 
-STOPPING_ORDER = (("order",), ("coordinator",), ("stock", "payment"), (BROKER,))
+STOPPING_ORDER = (("order",), ("coordinator",), ("stock", "payment"))
 """The front door first, so that nothing new comes in; the broker last, so that the others can finish."""
 
 
@@ -36,9 +36,37 @@ class Program:
         return f"{self.package}.app"
 
 
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process of a program. number: 0 where it is the only one; port: at which it alone answers."""
+
+    program: Program
+    name: str
+    number: int
+    port: int
+
+
 def programs(settings: Settings) -> tuple[Program, ...]:
     """Return the four programs where these settings put them."""
     return tuple(Program(name, settings.port(name), settings.url(name)) for name in PORTS)
+
+
+def instances(settings: Settings, each: int) -> tuple[Instance, ...]:
+    """Return the instances of every program: one that has its port to itself, or several that share it."""
+    numbers = range(1, each + 1) if each > 1 else (0,)
+    numbered = [settings.model_copy(update={"instance": number}) for number in numbers]
+    return tuple(
+        Instance(program, own.named(program.name), own.instance, own.own_port(program.name))
+        for program in programs(settings)
+        for own in numbered
+    )
+
+
+def stopping_order(running: Iterable[Instance]) -> list[list[str]]:
+    """Return the names of processes by the stage in which they are stopped."""
+    known = list(running)
+    stages = [[one.name for one in known if one.program.name in stage] for stage in STOPPING_ORDER]
+    return [*stages, [BROKER]]
 
 
 def broker_port(settings: Settings) -> int:
@@ -52,11 +80,8 @@ def taken(ports: Iterable[int], host: str = "127.0.0.1") -> list[int]:
 
 
 def _free(port: int, host: str) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # As the servers do it: a connection that lingers from before doesn't count as taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
+    try:
+        bound(host, port).close()
+    except OSError:
+        return False
     return True

@@ -16,6 +16,7 @@ from cli.datadir import DataDirectory
 from cli.launcher import ROOT
 from cli.lifeline import die_with_parent
 from cli.outcome import CommandError
+from cli.programs import instances as instances_of
 from cli.programs import taken
 from shared.settings import BROKER_PORT, PORTS, Settings
 
@@ -48,7 +49,10 @@ class OwnStack:
         return {process["name"]: process for process in run["processes"]}
 
     def pid(self, name: str) -> int:
-        """Return the pid of coordinator, order, stock, payment or broker; KeyError while it is gone."""
+        """Return the pid of coordinator, order, stock, payment (stock-1 where there are several) or broker.
+
+        KeyError while it is gone.
+        """
         return int(self.processes()[name]["pid"])
 
     def stop(self, seconds: float = STOP_WITHIN) -> int:
@@ -81,16 +85,19 @@ def start_stack(
     environment: Mapping[str, str] | None = None,
     say: Callable[[str], None] | None = None,
     module: str = "cli.main",
+    instances: int = 1,
 ) -> OwnStack:
     """Start a stack and return once it is ready.
 
     port_offset: a free one unless given; data_dir: a temporary one, removed at the end, unless given;
     environment: variables that it gets besides those of this process, whose own HANDFAST_ ones it doesn't;
-    say: hears each line that `up` prints; module: what is run as the `handfast` command. It is stopped when
-    the calling thread ends. Raises CommandError, with what `up` printed, where it doesn't start.
+    say: hears each line that `up` prints; module: what is run as the `handfast` command; instances: of each
+    service. It is stopped when the calling thread ends. Raises CommandError, with what `up` printed, where it
+    doesn't start.
     """
-    offset = free_port_offset() if port_offset is None else port_offset
+    offset = free_port_offset(instances=instances) if port_offset is None else port_offset
     where = ["--ephemeral"] if data_dir is None else ["--data-dir", str(data_dir)]
+    where += ["--instances", str(instances)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HANDFAST_")}
     search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(  # noqa: S603 - our own program with our own arguments
@@ -128,13 +135,15 @@ def own_stack(**how: Any) -> Iterator[OwnStack]:
         stack.stop()
 
 
-def free_port_offset(randomness: random.Random | None = None) -> int:
+def free_port_offset(randomness: random.Random | None = None, instances: int = 1) -> int:
     """Return a port offset at which all of a stack's ports are free just now."""
     randomness = randomness or random.SystemRandom()
     for _ in range(100):
         # Below the range from which systems take ports for outgoing connections.
         offset = randomness.randrange(1_000, 22_000)
-        if not taken(port + offset for port in (*PORTS.values(), BROKER_PORT)):
+        settings = Settings(port_offset=offset)
+        own = [instance.port for instance in instances_of(settings, instances)]
+        if not taken([*own, *(settings.port(name) for name in PORTS), BROKER_PORT + offset]):
             return offset
     raise CommandError("no free ports found in a hundred attempts")
 

@@ -1,7 +1,7 @@
 """`handfast up`: the whole stack on one machine, under one supervisor.
 
     handfast up ── broker (a process of its own, unless a broker is configured)
-              └─── fork server ── coordinator, order, stock, payment
+              └─── fork server ── coordinator, order, stock, payment (or several of each)
 
 The fork server imports while the databases are migrated; then the programs start, and once all four say that
 they are ready the sample data goes in and `ready` is printed. What dies is started again. SIGTERM, SIGINT and
@@ -12,6 +12,7 @@ import asyncio
 import os
 import secrets
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -24,10 +25,11 @@ from cli.datadir import DataDirectory, started_at
 from cli.launcher import ForkServerClient, Launched, execute
 from cli.machine import resident_mib
 from cli.outcome import CommandError, Usage
-from cli.programs import BROKER, STOPPING_ORDER, Program, broker_port, programs, taken
+from cli.programs import BROKER, Instance, broker_port, instances, programs, stopping_order, taken
 from cli.supervisor import Supervisor
 from shared.database.place import Schema
 from shared.errors import HandfastError
+from shared.http.sockets import bound
 from shared.migrations import upgrade
 from shared.settings import PORTS, Settings, database_place
 
@@ -43,8 +45,14 @@ HOPELESS = 5
 Announce = Callable[[str], None]
 
 
-async def run_up(settings: Settings, *, ephemeral: bool, announce: Announce) -> None:
+async def run_up(
+    settings: Settings, *, ephemeral: bool, announce: Announce, instances_of_each: int = 1
+) -> None:
     """Start a stack, and keep it until a signal stops it. Raises CommandError where it can't start."""
+    if instances_of_each > 1 and settings.database_url is None:
+        raise Usage(
+            "several instances need a database that they can share: set HANDFAST_DATABASE_URL to a PostgreSQL"
+        )
     stopping = asyncio.Event()
     if ephemeral:
         scratch = Path(tempfile.mkdtemp(prefix="handfast-"))
@@ -52,7 +60,7 @@ async def run_up(settings: Settings, *, ephemeral: bool, announce: Announce) -> 
         settings = settings.model_copy(update={"data_dir": scratch, "database_schema": schema})
     directory = DataDirectory(settings.data_dir)
     directory.acquire()
-    stack = Stack(settings, directory, announce)
+    stack = Stack(settings, directory, announce, instances_of_each)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, partial(_ask_to_stop, stopping, stack))
@@ -79,15 +87,22 @@ def _drop_schemas(settings: Settings) -> None:
 
 
 class Stack:
-    """The processes of one stack. announce: takes lines for the person at the terminal."""
+    """The processes of one stack. announce: takes lines for the person at the terminal.
 
-    def __init__(self, settings: Settings, directory: DataDirectory, announce: Announce) -> None:
+    Several instances of a program accept from one socket, which is bound here and stays as they come and go.
+    """
+
+    def __init__(
+        self, settings: Settings, directory: DataDirectory, announce: Announce, instances_of_each: int = 1
+    ) -> None:
         self._settings = settings
         self._directory = directory
         self._announce = announce
         self._programs = programs(settings)
+        self._instances = instances(settings, instances_of_each)
         self._embedded = not settings.kafka_bootstrap_servers
-        self._fork_server = ForkServerClient(directory.log("forkserver"))
+        self._shared: dict[str, socket.socket] = {}
+        self._fork_server: ForkServerClient | None = None
         self._supervisor = Supervisor(announce, self._note)
 
     async def start(self) -> None:
@@ -95,24 +110,33 @@ class Stack:
         self._directory.end_leftovers()
         await self._check_ports()
         self._announce(f"data directory {self._directory.path}")
+        if len(self._instances) > len(self._programs):
+            self._shared = {one.name: bound(self._settings.host, one.port) for one in self._programs}
+        self._fork_server = ForkServerClient(
+            self._directory.log("forkserver"), [one.fileno() for one in self._shared.values()]
+        )
         await self._fork_server.start()
         if self._embedded:
             command = broker_command(broker_port(self._settings))
             log = self._directory.log(BROKER)
             self._supervisor.start(BROKER, partial(execute, command, log, BROKER_ENVIRONMENT))
         await asyncio.to_thread(self._migrate)
-        for program in self._programs:
-            self._supervisor.start(program.name, partial(self._launch_program, program))
+        for instance in self._instances:
+            self._supervisor.start(instance.name, partial(self._launch, instance))
         # Imported only now, so that the fork server could begin a tenth of a second earlier.
         from cli.readiness import ensure_samples, wait_until_ready
 
-        urls = {program.name: self._local(program.name) for program in self._programs}
+        urls = {instance.name: self._local(instance.port) for instance in self._instances}
         await self._unless_hopeless(wait_until_ready(urls, self._announce))
-        if await ensure_samples(self._directory, urls["stock"], urls["payment"]):
+        stock, payment = (self._local(self._settings.port(name)) for name in ("stock", "payment"))
+        if await ensure_samples(self._directory, stock, payment):
             self._announce("sample products and accounts created")
         self._announce("ready")
         for program in self._programs:
             self._announce(f"  {program.name:<12} {program.url}")
+            for instance in self._instances:
+                if instance.number and instance.program == program:
+                    self._announce(f"    {instance.name:<10} {urls[instance.name]}")
         self._announce(f"  {BROKER:<12} {self._settings.bootstrap}{'' if self._embedded else ' (yours)'}")
 
     async def keep_house(self) -> None:
@@ -137,10 +161,13 @@ class Stack:
         """Stop everything that runs, in order."""
         if self._supervisor.pids():
             self._announce("stopping")
-        killed = await self._supervisor.stop(STOPPING_ORDER, STOPPED_WITHIN)
+        killed = await self._supervisor.stop(stopping_order(self._instances), STOPPED_WITHIN)
         if killed:
             self._announce(f"killed, because they took too long to stop: {', '.join(killed)}")
-        await self._fork_server.close()
+        if self._fork_server is not None:
+            await self._fork_server.close()
+        for shared in self._shared.values():
+            shared.close()
 
     def kill(self) -> None:
         """Kill everything that runs, at once."""
@@ -152,7 +179,8 @@ class Stack:
 
     async def _check_ports(self) -> None:
         """Raise Usage where a port is taken, after giving what an earlier `up` left a moment to go."""
-        names = {program.port: program.name for program in self._programs}
+        names = {instance.port: instance.name for instance in self._instances}
+        names |= {program.port: program.name for program in self._programs}
         if self._embedded:
             names[broker_port(self._settings)] = BROKER
         if too_high := [port for port in names if port > 65_535]:
@@ -168,14 +196,19 @@ class Stack:
             f"already in use: port {listed}. Stop what listens there, or choose another --port-offset"
         )
 
-    async def _launch_program(self, program: Program) -> Launched:
+    async def _launch(self, instance: Instance) -> Launched:
+        program = instance.program
         environment = {
             "HANDFAST_DATA_DIR": str(self._directory.path),
             "HANDFAST_PORT_OFFSET": str(self._settings.port_offset),
             "HANDFAST_DATABASE_SCHEMA": self._settings.database_schema,
+            "HANDFAST_INSTANCE": str(instance.number),
         }
+        if self._shared:
+            environment["HANDFAST_LISTEN_FD"] = str(self._shared[program.name].fileno())
+        assert self._fork_server is not None, "nothing is launched before the fork server is there"
         return await self._fork_server.launch(
-            program.name, program.module, self._directory.log(program.name), environment
+            instance.name, program.module, self._directory.log(instance.name), environment
         )
 
     def _migrate(self) -> None:
@@ -214,14 +247,14 @@ class Stack:
             )
         return "\n".join(ends)
 
-    def _local(self, name: str) -> str:
-        """Return where a program answers on this machine, whatever address others know it by."""
+    def _local(self, port: int) -> str:
+        """Return where a port is reached on this machine, whatever address others know it by."""
         host = self._settings.host
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self._settings.port(name)}"
+        return f"http://{host}:{port}"
 
     def _note(self) -> None:
-        ports = {program.name: program.port for program in self._programs}
+        ports = {instance.name: instance.port for instance in self._instances}
         ports[BROKER] = broker_port(self._settings)
         processes: list[dict[str, Any]] = [
             {"name": name, "pid": pid, "port": ports[name], "startedAt": started_at(pid)}

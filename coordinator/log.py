@@ -49,16 +49,20 @@ _ADD_EVENTS: Final = Prepared(insert(TIMELINE).inline(), columns=("transaction_i
 _EVENTS: Final = Prepared(
     select(TIMELINE.c.events).where(TIMELINE.c.transaction_id == bindparam("wanted")).order_by(TIMELINE.c.id)
 )
-_DUE: Final = Prepared(
-    select(TRANSACTION.c.id, TRANSACTION.c.due_at)
-    .where(TRANSACTION.c.due_at <= bindparam("until"))
+# Of several instances that look at the same time, each gets others: what one has locked, the next skips.
+_DUE: Final = (
+    select(TRANSACTION.c.id)
+    .where(TRANSACTION.c.due_at <= bindparam("now"))
     .order_by(TRANSACTION.c.due_at)
     .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
 )
-_LEASE: Final = Prepared(
+_LEASE_DUE: Final = Prepared(
     update(TRANSACTION)
-    .where(TRANSACTION.c.id == bindparam("wanted"), TRANSACTION.c.due_at == bindparam("read_due"))
+    .where(TRANSACTION.c.id.in_(select(_DUE.c.id)))
     .values(due_at=bindparam("until"))
+    .returning(*_READ.selected_columns)
 )
 _STATES: Final = {state.value: state for state in State}
 _BRANCH_STATES: Final = {state.value: state for state in BranchState}
@@ -141,13 +145,8 @@ def note(connection: Connection, transaction_id: str, events: Sequence[Event]) -
 
 def lease_due(connection: Connection, now: Millis, until: Millis, most: int) -> list[Transaction]:
     """Take up to `most` transactions that are due, and hold them back from others until `until`."""
-    taken = []
-    for transaction_id, due_at in _DUE.rows(connection, {"until": now, "most": most}):
-        parameters = {"wanted": transaction_id, "read_due": due_at, "until": until}
-        if _LEASE.run(connection, parameters) == 1:
-            taken.append(transaction_id)
-    found = read_many(connection, taken)
-    return [found[transaction_id] for transaction_id in taken]
+    rows = _LEASE_DUE.rows(connection, {"now": now, "most": most, "until": until})
+    return [_transaction(row) for row in rows]
 
 
 def timeline(connection: Connection, transaction_id: str) -> list[Event]:

@@ -244,7 +244,7 @@ def _kafka(settings: Settings, name: str) -> KafkaBroker:
     session_seconds = 3.0 if settings.kafka_bootstrap_servers is None else 6.0
     return KafkaBroker(
         settings.bootstrap,
-        client_id=f"handfast-{name}",
+        client_id=f"handfast-{settings.named(name)}",
         replication_factor=settings.replication_factor,
         membership=Membership(fetch_wait_ms=settings.fetch_max_wait_ms, session_seconds=session_seconds),
     )

@@ -18,6 +18,11 @@ PORTS: Final = {"coordinator": 8886, "order": 8887, "stock": 8888, "payment": 88
 
 BROKER_PORT: Final = 9092
 
+INSTANCE_STEP: Final = 10
+"""An instance listens so many ports, times its number, above the port that all of its program share."""
+MOST_INSTANCES: Final = 16
+"""Of one program under one `up`: their ports stay below the broker's."""
+
 
 class Settings(BaseSettings):
     """What all programs have in common."""
@@ -53,6 +58,19 @@ class Settings(BaseSettings):
     )
     port_offset: int = Field(0, ge=0, le=56_000, description="Number added to every port.")
     host: str = Field("127.0.0.1", description="Address that the programs bind.")
+    instance: int = Field(
+        0,
+        ge=0,
+        le=MOST_INSTANCES,
+        description="Number of this instance where several share the program's port; it then answers at ten "
+        "times that number above it, too. 0: it is the only one.",
+    )
+    listen_fd: int | None = Field(
+        None,
+        ge=3,
+        description="Descriptor of the program's port, bound by whoever started it so that several "
+        "instances share it. Empty: the program binds it itself.",
+    )
     kafka_bootstrap_servers: str | None = Field(
         None,
         description="Kafka brokers as host:port,host:port. Empty: the embedded broker at 127.0.0.1:9092 "
@@ -190,6 +208,14 @@ class Settings(BaseSettings):
     def port(self, program: str) -> int:
         """Return the port that a program (a key of PORTS) listens on."""
         return PORTS[program] + self.port_offset
+
+    def own_port(self, program: str) -> int:
+        """Return the port at which this instance of a program alone answers."""
+        return self.port(program) + INSTANCE_STEP * self.instance
+
+    def named(self, program: str) -> str:
+        """Return what this instance of a program is called: `stock`, or `stock-2` where there are several."""
+        return f"{program}-{self.instance}" if self.instance else program
 
     def url(self, program: str) -> str:
         """Return the base URL under which a program is called, without a slash at its end."""

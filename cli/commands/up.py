@@ -9,17 +9,34 @@ from cli.options import DataDir, PortOffset, load_settings
 from cli.outcome import Usage
 from cli.printable import printable
 from cli.up import run_up
+from shared.settings import MOST_INSTANCES
 
 Ephemeral = Annotated[
     bool, typer.Option(help="Use a temporary data directory, and remove it at the end.", show_default=False)
 ]
 
+Instances = Annotated[
+    int,
+    typer.Option(
+        help="Run so many of each service, behind one port each; they need a PostgreSQL to share "
+        "(HANDFAST_DATABASE_URL).",
+        min=1,
+        max=MOST_INSTANCES,
+    ),
+]
 
-def up(data_dir: DataDir = None, port_offset: PortOffset = None, ephemeral: Ephemeral = False) -> None:
+
+def up(
+    data_dir: DataDir = None,
+    port_offset: PortOffset = None,
+    ephemeral: Ephemeral = False,
+    instances: Instances = 1,
+) -> None:
     """Start the four services and the embedded broker; print `ready` once all are; Ctrl-C stops them."""
     if ephemeral and data_dir is not None:
         raise Usage("--ephemeral brings its own data directory: leave out --data-dir")
-    asyncio.run(run_up(load_settings(port_offset, data_dir), ephemeral=ephemeral, announce=Announcer().say))
+    settings = load_settings(port_offset, data_dir)
+    asyncio.run(run_up(settings, ephemeral=ephemeral, announce=Announcer().say, instances_of_each=instances))
 
 
 class Announcer:

@@ -1,16 +1,23 @@
-"""The server: uvicorn on httptools, without an access log, stopped within a few seconds of SIGTERM."""
+"""The server: uvicorn on httptools, without an access log, stopped within a few seconds of SIGTERM.
+
+Where several instances share a program's port, whoever started them has bound it. All accept from the one
+queue of that socket, so one that stops, or stands still, takes no waiting connection with it. Each listens at
+a port of its own besides, where it can be asked how it is.
+"""
 
 import asyncio
 import gc
+import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 
+from shared.http.sockets import BACKLOG, ListeningSocket, bound
 from shared.settings import Settings
 from shared.telemetry import configure_logging
 
@@ -22,12 +29,14 @@ ANSWER_SECONDS: Final = 1
 GARBAGE_THRESHOLD: Final = 20_000
 """New objects that may gather before the collector looks for cycles among them (Python's own: 700)."""
 
+_log = logging.getLogger(__name__)
 
-async def serve(app: FastAPI, host: str, port: int) -> bool:
+
+async def serve(app: FastAPI, host: str, port: int, sockets: Sequence[socket.socket] | None = None) -> bool:
     """Serve until SIGTERM or SIGINT; return whether the start succeeded.
 
-    Requests under way get STOP_SECONDS to end, and those that don't are answered by the guard; then the
-    application's lifespan stops everything else.
+    sockets: what to listen on instead of host and port. Requests under way get STOP_SECONDS to end, and those
+    that don't are answered by the guard; then the application's lifespan stops everything else.
     """
     server = _Server(
         uvicorn.Config(
@@ -45,19 +54,31 @@ async def serve(app: FastAPI, host: str, port: int) -> bool:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS + ANSWER_SECONDS,
+            # With sockets, this is how many connections are accepted in one go: see sockets.py.
+            backlog=BACKLOG if sockets is None else 1,
         )
     )
-    await server.serve()
+    await server.serve(None if sockets is None else list(sockets))
     return server.started
 
 
 def run_program(program: str, settings: Settings, create: Callable[[], FastAPI]) -> None:
     """Run a program (a key of `PORTS`) on its port until it is told to stop; exit 1 where it can't start."""
-    configure_logging(settings, program)
+    configure_logging(settings, settings.named(program))
     app = create()
     settle_garbage()
-    if not asyncio.run(serve(app, settings.host, settings.port(program))):
+    try:
+        sockets = None if settings.listen_fd is None else listening(settings, program, settings.listen_fd)
+    except OSError as error:
+        _log.error("It can't listen at port %d: %s", settings.own_port(program), error)
         sys.exit(1)
+    if not asyncio.run(serve(app, settings.host, settings.port(program), sockets)):
+        sys.exit(1)
+
+
+def listening(settings: Settings, program: str, shared: int) -> Sequence[socket.socket]:
+    """Return what an instance listens on: the descriptor that it shares, and a port of its own."""
+    return ListeningSocket(fileno=shared), bound(settings.host, settings.own_port(program))
 
 
 def settle_garbage() -> None:
