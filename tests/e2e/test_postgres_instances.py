@@ -46,7 +46,7 @@ def names(program: str) -> list[str]:
     return [f"{program}-{number}" for number in range(1, EACH + 1)]
 
 
-def place(rest: Rest, prefix: str, count: int) -> list[int]:
+def place(rest: Rest, prefix: str, count: int) -> list[str]:
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(lambda number: rest.order(f"{prefix}-{number}").json()["status"], range(count)))
 
