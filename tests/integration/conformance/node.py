@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from cli.launcher import ROOT
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 EXAMPLE = ROOT / "infra" / "examples" / "seats.js"
 NODE = shutil.which("node")

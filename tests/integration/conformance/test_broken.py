@@ -18,7 +18,7 @@ from cli.outcome import Usage
 from tests.integration.conformance.expected import ANSWERS, EXPIRY, RACES, Expected
 from tests.integration.conformance.lacks import Lack
 from tests.integration.conformance.participant import SLOW_DISKS, ToyParticipant
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 WAITING = tuple(case for case in CASES if case.waits)
 RACING = race_cases.CASES

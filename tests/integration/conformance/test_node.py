@@ -10,7 +10,7 @@ from cli.conformance.report import Verdict, lines
 from cli.conformance.runner import Serving, check
 from cli.conformance.target import Target
 from tests.integration.conformance.node import needs_node, seats
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 COLLECTION = "/api/v1/seats"
 CLAIM = {"show": "evening", "seats": 1}

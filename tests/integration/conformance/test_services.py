@@ -22,7 +22,7 @@ from cli.conformance.runner import Serving, check
 from cli.conformance.target import Begin, Target
 from shared.migrations import upgrade
 from shared.settings import PORTS
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 STARTED_WITHIN = 30.0
 EXPIRY = tuple(case for case in CASES if case.waits)

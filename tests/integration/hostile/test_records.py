@@ -13,11 +13,12 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.waiting import eventually
-from tests.integration.conftest import EmbeddedBroker, free_port
+from tests.integration.conftest import EmbeddedBroker
 from tests.integration.hostile.bad_records import Bad, bad_records, without
 from tests.integration.hostile.programs import Programs, running
 from tests.integration.hostile.seeds import TOPICS, instant
 from tests.integration.hostile.topic import PARTITIONS, Topic
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

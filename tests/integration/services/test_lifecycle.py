@@ -15,8 +15,8 @@ from shared.migrations import upgrade
 from shared.settings import PORTS
 from stock_service.app import create_app
 from stock_service.settings import StockSettings
-from tests.integration.conftest import free_port
 from tests.integration.services.conftest import PATIENCE, Machine, Service, slug
+from tests.ports import free_port
 
 STOCKS = "/api/v1/stocks"
 

@@ -24,7 +24,7 @@ from payment_service.settings import PaymentSettings
 from shared.migrations import upgrade
 from shared.settings import PORTS
 from stock_service.settings import StockSettings
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 PRODUCTS = {f"/api/v1/products/{product_id}": {"onHand": 1_000} for product_id in ("0", "1", "p")}
 ACCOUNTS = {f"/api/v1/accounts/{customer_id}": {"balance": 10**9} for customer_id in ("0", "guest")}

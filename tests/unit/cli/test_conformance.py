@@ -15,7 +15,7 @@ from cli.conformance.junit import write_junit
 from cli.conformance.report import Report, Result, Verdict, lines
 from cli.conformance.target import Target, filled
 from cli.launcher import ROOT
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 from tests.unit.cli.conftest import Run
 
 PAGE = ROOT / "docs" / "participants.md"
