@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.datadir import DataDirectory
+from cli.ephemeral import ephemeral_settings
 from cli.launcher import ROOT
 from cli.lifeline import die_with_parent
 from cli.outcome import CommandError
@@ -122,7 +123,8 @@ def start_stack(
         listener.join()
         raise CommandError("the stack didn't start:\n" + "\n".join(f"  {line}" for line in output))
     directory = data_dir or _said_directory(output)
-    return OwnStack(process, Settings(port_offset=offset, data_dir=directory), output, listener)
+    settings = _settings_of(environment or {}, offset, directory, ephemeral=data_dir is None)
+    return OwnStack(process, settings, output, listener)
 
 
 @contextmanager
@@ -162,6 +164,19 @@ def _listen(
         if output[-1] == "ready":
             ready.set()
     ready.set()  # It ended; whoever waits shall look.
+
+
+def _settings_of(
+    environment: Mapping[str, str], offset: int, directory: Path, *, ephemeral: bool
+) -> Settings:
+    """Return the settings with which a stack, and its data, are found."""
+    told: dict[str, Any] = {
+        name: environment[variable]
+        for name in ("database_url", "database_schema")
+        if (variable := f"HANDFAST_{name.upper()}") in environment
+    }
+    settings = Settings(port_offset=offset, data_dir=directory, **told)
+    return ephemeral_settings(settings, directory) if ephemeral else settings
 
 
 def _said_directory(output: list[str]) -> Path:

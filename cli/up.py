@@ -10,28 +10,25 @@ SIGHUP stop everything in order; if `up` itself is killed, everything dies with 
 
 import asyncio
 import os
-import secrets
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cli.broker import ENVIRONMENT as BROKER_ENVIRONMENT
 from cli.broker import Renewal, broker_command
 from cli.datadir import DataDirectory, started_at
+from cli.ephemeral import drop_schemas, ephemeral_settings, scratch_directory
 from cli.launcher import ForkServerClient, Launched, execute
 from cli.machine import resident_mib
 from cli.outcome import CommandError, Usage
 from cli.programs import BROKER, Instance, broker_port, instances, programs, stopping_order, taken
 from cli.supervisor import Supervisor
-from shared.database.place import Schema
 from shared.errors import HandfastError
 from shared.http.sockets import bound
 from shared.migrations import upgrade
-from shared.settings import PORTS, Settings, database_place
+from shared.settings import Settings, database_place
 
 STOPPED_WITHIN = 8.0
 """Seconds that the processes get to stop, all together."""
@@ -55,9 +52,7 @@ async def run_up(
         )
     stopping = asyncio.Event()
     if ephemeral:
-        scratch = Path(tempfile.mkdtemp(prefix="handfast-"))
-        schema = f"{settings.database_schema[:20]}_{secrets.token_hex(6)}"
-        settings = settings.model_copy(update={"data_dir": scratch, "database_schema": schema})
+        settings = ephemeral_settings(settings, scratch_directory())
     directory = DataDirectory(settings.data_dir)
     directory.acquire()
     stack = Stack(settings, directory, announce, instances_of_each)
@@ -73,17 +68,8 @@ async def run_up(
         directory.release()
         if ephemeral:
             directory.remove()
-            await asyncio.to_thread(_drop_schemas, settings)
+            await asyncio.to_thread(drop_schemas, settings)
     announce("stopped")
-
-
-def _drop_schemas(settings: Settings) -> None:
-    for program in PORTS:
-        place = database_place(settings, program)
-        if isinstance(place, Schema):
-            from shared.migrations.postgres import drop  # A driver that SQLite spares.
-
-            drop(place)
 
 
 class Stack:

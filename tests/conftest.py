@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
+from tests.backing import Backing
 from tests.kafka import Kafka, kafka_server
 from tests.kafka_in_place import put_in_place
 from tests.maven import CannotRun as CannotRunKafka
@@ -48,6 +49,12 @@ def kafka() -> Iterator[Kafka]:
         yield kafka
     finally:
         running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.at_length)])
+def backing(request: pytest.FixtureRequest) -> Backing:
+    """What the stacks of a module stand on."""
+    return Backing(database=request.getfixturevalue("postgres") if request.param == "postgres" else None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,6 +5,7 @@ schema of its own. PostgreSQL refuses to run as root, so for root it runs as `no
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import psutil
 
 from cli.lifeline import die_with_parent
 from shared.database.place import Schema
@@ -48,7 +50,8 @@ class Server:
     """A running server. url: of its one database, as HANDFAST_DATABASE_URL takes it."""
 
     def __init__(self, home: Path, program: Path, data: Path, port: int, user: dict[str, Any]) -> None:
-        self.url = f"postgresql://handfast:secret@127.0.0.1:{port}/postgres"
+        self.port = port
+        self.url = self.url_at(port)
         self._command = [str(program), "-D", str(data), "-p", str(port)]
         self._command += [f"-c{name}={value}" for name, value in _SETTINGS.items()]
         self._home = home
@@ -56,6 +59,10 @@ class Server:
         self._user = user
         self._names = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def url_at(self, port: int) -> str:
+        """Return the URL for whoever reaches it at another port: a proxy's."""
+        return f"postgresql://handfast:secret@127.0.0.1:{port}/postgres"
 
     def start(self) -> None:
         """Start it and return once it takes connections."""
@@ -81,6 +88,52 @@ class Server:
             self._process.send_signal(how)
             self._process.wait(STARTS_WITHIN)
             self._process = None
+
+    def renew(self, how: signal.Signals) -> None:
+        """Have it end, SIGKILL among the ways, and start it again with what it has on the disk."""
+        if how is signal.SIGKILL:
+            self.kill()
+        else:
+            self.stop(how)
+        self.start()
+
+    def kill(self) -> None:
+        """SIGKILL it with everything that it runs: what is not on the disk is gone."""
+        if self._process is not None:
+            self.freeze()  # So that nobody is started who would not be met.
+            family = self._family()
+            for process in family:
+                process.kill()
+            self._process.wait(STARTS_WITHIN)
+            psutil.wait_procs(family, STARTS_WITHIN)
+            self._process = None
+
+    def freeze(self) -> None:
+        """SIGSTOP it with everything that it runs: its connections stay open, and nobody answers."""
+        [first, *_] = self._family()
+        first.suspend()
+        deadline = time.monotonic() + STARTS_WITHIN
+        while first.status() != psutil.STATUS_STOPPED:
+            if time.monotonic() > deadline:
+                raise CannotRun("PostgreSQL doesn't stand still.")
+            time.sleep(0.01)
+        for process in self._family()[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # Its last word was under way already.
+                process.suspend()
+
+    def thaw(self) -> None:
+        """Let it go on after freeze."""
+        for process in reversed(self._family()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    def cut(self) -> int:
+        """End every connection that there is; return how many there were."""
+        cut = self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return len(cut)
 
     def schema(self) -> Schema:
         """Return a new and empty schema."""
@@ -114,12 +167,20 @@ class Server:
             await connection.close()
 
     def _is_ready(self) -> bool:
-        # The server writes its state into the eighth line of this file.
+        # The server writes its pid into the first line of this file, and its state into the eighth. One that
+        # was killed has left its file behind.
+        assert self._process is not None
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) > 7 and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(self._process.pid) and lines[7].strip() == "ready"
+
+    def _family(self) -> list[psutil.Process]:
+        """Return the server's processes, the one that starts the others first."""
+        assert self._process is not None, "it doesn't run"
+        first = psutil.Process(self._process.pid)
+        return [first, *first.children(recursive=True)]
 
 
 @contextmanager

@@ -3,6 +3,7 @@ what is left must be as the invariants say and as the customers were told.
 
     customers ──[proxy]── order ──[proxy]── coordinator ──[proxies]── order, stock, payment
                                                   ▲──[proxy]── stock, payment (inquiries)
+    all four ──[proxy]── PostgreSQL, where it is that the data lies
 
 The checker and the customers' other errands go to the programs' own ports. Kafka is not behind a proxy: the
 broker is killed, which empties it, and stopped.
@@ -13,6 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,18 +23,29 @@ from typing import Final
 
 import aiohttp
 
-from cli.stack import OwnStack, start_stack
+from cli.stack import OwnStack, free_port_offset, start_stack
 from shared.settings import PORTS
+from tests.backing import Backing
 from tests.chaos.aftermath import alarms, ends, family_of, left_behind, standing_alone, unexplained_ends
-from tests.chaos.plan import CUSTOMERS, LINKS, Form, Trouble, draw
+from tests.chaos.plan import (
+    CUSTOMERS,
+    DATABASE,
+    LINKS,
+    SUBJECTS,
+    SUBJECTS_ON_A_SERVER,
+    Form,
+    Trouble,
+    draw,
+)
 from tests.chaos.processes import Processes
-from tests.chaos.proxy import Proxy, listeners, url_of
+from tests.chaos.proxy import Proxy, address_of, listeners, url_of
 from tests.chaos.turmoil import Say, Turmoil
 from tests.collector import collect, deposits_of
 from tests.customers import Customers, Send
 from tests.e2e.lines import is_ready, line_to
 from tests.e2e.settled import until_settled
 from tests.invariants import broken, unfinished, unkept
+from tests.postgres import Server
 
 WORKERS: Final = 12
 PAUSE: Final = (0.05, 0.4)
@@ -45,18 +58,25 @@ LOOK: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is run. settings: of the programs, besides their defaults; patience: seconds for which customers
-    repeat a request; heal_within: seconds in which all must be final once the troubles have ended."""
+    """What is run. on_server: whether the data is in PostgreSQL; settings: of the programs, besides their
+    defaults; patience: seconds for which customers repeat a request; heal_within: seconds in which all must
+    be final once the troubles have ended."""
 
     seed: int
     form: Form
+    on_server: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     patience: float = 300.0
     heal_within: float = 300.0
 
     @property
     def plan(self) -> tuple[Trouble, ...]:
-        return draw(self.seed, self.form)
+        return draw(self.seed, self.form, SUBJECTS_ON_A_SERVER if self.on_server else SUBJECTS)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Whatever has a proxy before it."""
+        return (*LINKS, DATABASE) if self.on_server else LINKS
 
 
 @dataclass(slots=True)
@@ -86,17 +106,26 @@ class Outcome:
     violations: list[str] = field(default_factory=list)
 
 
-def run_chaos(case: Case, directory: Path, say: Say) -> Outcome:
-    """Run one case on a stack of its own, whose data and logs are left in that directory."""
+def run_chaos(case: Case, directory: Path, backing: Backing, say: Say) -> Outcome:
+    """Run one case on a stack of its own, whose logs, and files of data, are left in that directory."""
     outcome = Outcome()
-    with listeners(LINKS) as listening:
-        behind = {f"HANDFAST_{name.upper()}_URL": url_of(listening[name]) for name in PORTS}
-        stack = start_stack(data_dir=directory, environment={**case.settings, **behind})
+    offset = free_port_offset()
+    # The stack ends with the thread that starts it, and starts while the proxies run already.
+    with listeners(case.links) as listening, ThreadPoolExecutor(1) as starter:
+        told = {**backing.environment(directory), **case.settings, **_ways(listening, backing)}
+        starting = starter.submit(start_stack, port_offset=offset, data_dir=directory, environment=told)
+        say(f"seed {case.seed}: {_troubles(case)}, on a stack in {directory}")
+
+        async def run() -> None:
+            async with _proxies(case, listening, offset, backing) as proxies:
+                stack = await asyncio.wrap_future(starting)
+                door = url_of(listening[CUSTOMERS])
+                await _Run(case, stack, proxies, door, backing.database, say, outcome).run()
+
         try:
-            troubles = f"{len(case.plan)} troubles in {case.form.seconds:.0f} s"
-            say(f"seed {case.seed}: {troubles}, on a stack in {directory}")
-            asyncio.run(_Run(case, stack, listening, say, outcome).run())
+            asyncio.run(run())
         finally:
+            stack = starting.result()
             running = family_of(stack)
             code = stack.stop()
     outcome.violations += left_behind(running, stack, code)
@@ -104,28 +133,60 @@ def run_chaos(case: Case, directory: Path, say: Say) -> Outcome:
     return outcome
 
 
+def _troubles(case: Case) -> str:
+    return f"{len(case.plan)} troubles in {case.form.seconds:.0f} s"
+
+
+def _ways(listening: Mapping[str, socket], backing: Backing) -> dict[str, str]:
+    """Return, as settings, how the programs reach each other and their server: by the proxies."""
+    ways = {f"HANDFAST_{name.upper()}_URL": url_of(listening[name]) for name in PORTS}
+    if backing.database is not None:
+        ways["HANDFAST_DATABASE_URL"] = backing.database.url_at(address_of(listening[DATABASE])[1])
+    return ways
+
+
+@asynccontextmanager
+async def _proxies(
+    case: Case, listening: Mapping[str, socket], offset: int, backing: Backing
+) -> AsyncIterator[dict[str, Proxy]]:
+    """Have a proxy run before whatever a link leads to."""
+    behind = {name: ("127.0.0.1", port + offset) for name, port in PORTS.items()}
+    behind[CUSTOMERS] = behind["order"]
+    if backing.database is not None:
+        behind[DATABASE] = ("127.0.0.1", backing.database.port)
+    async with AsyncExitStack() as running:
+        proxies = {}
+        for link in case.links:
+            proxy = Proxy(listening[link], behind[link], random.Random(f"{case.seed}/{link}"))
+            proxies[link] = proxy
+            await running.enter_async_context(proxy.run())
+        yield proxies
+
+
 class _Run:
-    """The part of a run that has an event loop."""
+    """What goes on while the stack and the proxies run. door: where customers come in."""
 
     def __init__(
-        self, case: Case, stack: OwnStack, listening: Mapping[str, socket], say: Say, outcome: Outcome
+        self,
+        case: Case,
+        stack: OwnStack,
+        proxies: Mapping[str, Proxy],
+        door: str,
+        database: Server | None,
+        say: Say,
+        outcome: Outcome,
     ) -> None:
         self._case = case
         self._stack = stack
+        self._proxies = proxies
+        self._door = door
+        self._database = database
         self._say = say
         self._outcome = outcome
         self._processes = Processes(stack.processes)
-        self._proxies = {
-            link: Proxy(listening[link], self._behind(link), random.Random(f"{case.seed}/{link}"))
-            for link in LINKS
-        }
-        self._door = url_of(listening[CUSTOMERS])
 
     async def run(self) -> None:
-        async with AsyncExitStack() as open_now:
-            for proxy in self._proxies.values():
-                await open_now.enter_async_context(proxy.run())
-            customers, clerk = await open_now.enter_async_context(self._lines())
+        async with self._lines() as (customers, clerk):
             before = await deposits_of(clerk.read)
             await customers.open()
             deposits = before | await deposits_of(clerk.read)
@@ -141,7 +202,7 @@ class _Run:
 
     async def _shop(self, customers: Customers, clerk: Customers) -> None:
         """Have customers shop until the troubles are over and all of them know; wait until all is final."""
-        turmoil = Turmoil(self._processes, self._proxies, self._case.plan, self._say)
+        turmoil = Turmoil(self._processes, self._proxies, self._case.plan, self._say, self._database)
         closing = asyncio.Event()
         healed = 0.0
 
@@ -217,9 +278,6 @@ class _Run:
     def _served(self, send: Send, who: str, pause: tuple[float, float]) -> Customers:
         randomness = random.Random(f"{self._case.seed}/{who}")
         return Customers(send, randomness, patience=self._case.patience, pause=pause)
-
-    def _behind(self, link: str) -> tuple[str, int]:
-        return "127.0.0.1", self._stack.settings.port("order" if link == CUSTOMERS else link)
 
 
 def _flat(errors: BaseExceptionGroup[AssertionError]) -> Iterator[BaseException]:

@@ -4,7 +4,7 @@ The plan is the same for the same seed; how far the processes have come when a t
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
     KILL = "kill"  # SIGKILL; the supervisor starts it again, the broker without its records
     RESTART = "restart"  # SIGTERM in the middle of the work
-    BLACKOUT = "blackout"  # SIGKILL to all five at once
+    BLACKOUT = "blackout"  # SIGKILL to all at once
     PAUSE = "pause"  # SIGSTOP, past every lease, then SIGCONT
     DROP = "drop"  # connections are reset as soon as somebody uses them
     CUT = "cut"  # connections are reset after so many bytes of the one or the other direction
@@ -34,6 +34,8 @@ CUSTOMERS: Final = "customers"
 """The link from the customers to the order service."""
 LINKS: Final = (CUSTOMERS, *PORTS)
 """Whatever has a proxy before it: the customers' front door, and each program where others call it."""
+DATABASE: Final = "database"
+"""The server on which all programs have their data, and the link to it, where there is one."""
 
 SUBJECTS: Final = {
     Kind.KILL: PROCESSES,
@@ -45,6 +47,10 @@ SUBJECTS: Final = {
     Kind.DELAY: LINKS,
     Kind.HOLD: LINKS,
 }
+SUBJECTS_ON_A_SERVER: Final = {
+    kind: subjects if kind is Kind.BLACKOUT else (*subjects, DATABASE) for kind, subjects in SUBJECTS.items()
+}
+"""The same where the data is on a server."""
 ON_LINKS: Final = frozenset({Kind.DROP, Kind.CUT, Kind.DELAY, Kind.HOLD})
 DEADLY: Final = frozenset({Kind.KILL, Kind.RESTART, Kind.BLACKOUT})
 DRAWS: Final = 100
@@ -92,11 +98,11 @@ class Trouble:
         return f"at {self.at:.1f} s: {self.kind} {self.subject}{lasting}"
 
 
-def draw(seed: int, form: Form) -> tuple[Trouble, ...]:
+def draw(seed: int, form: Form, whom: Mapping[Kind, Sequence[str]] = SUBJECTS) -> tuple[Trouble, ...]:
     """Draw a plan, sorted by time; every trouble is over when the form's seconds are."""
     randomness = random.Random(f"{seed}/plan")
     kinds = _in_rounds(ROUND, randomness)
-    subjects = {kind: _in_rounds(SUBJECTS[kind], randomness) for kind in Kind}
+    subjects = {kind: _in_rounds(whom[kind], randomness) for kind in Kind}
     drawn = sorted(next(kinds) for _ in range(form.troubles))
     pauses = [_trouble(kind, next(subjects[kind]), form, randomness) for kind in drawn if kind is Kind.PAUSE]
     others = [

@@ -217,9 +217,16 @@ def listeners(names: Sequence[str]) -> Iterator[dict[str, socket.socket]]:
             listener.close()
 
 
+def address_of(listener: socket.socket) -> Address:
+    """Return host and port that a listener is reached under."""
+    host, port = listener.getsockname()
+    return host, port
+
+
 def url_of(listener: socket.socket) -> str:
     """Return the base URL that a listener is reached under."""
-    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    host, port = address_of(listener)
+    return f"http://{host}:{port}"
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

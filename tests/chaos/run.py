@@ -1,6 +1,6 @@
 """Chaos on real processes: load, while processes are killed and connections break; then the checker.
 
-    python -m tests.chaos.run [--seed N] [--minutes M | --short] [--json FILE] [--write]
+    python -m tests.chaos.run [--seed N] [--minutes M | --short] [--json FILE] [--write] [--postgres]
 
 It exits 1 when anything is other than it must be, and then says how to run the same plan again.
 """
@@ -15,6 +15,7 @@ from typing import Final
 
 from rich.console import Console
 
+from tests.backing import add_options, chosen
 from tests.chaos.aftermath import tail
 from tests.chaos.chaos import Case, run_chaos
 from tests.chaos.plan import SHORT, long_form
@@ -29,9 +30,9 @@ HASTY: Final = {"HANDFAST_REPUBLISH_SECONDS": "1", "HANDFAST_REPUBLISH_MAX_SECON
 """Settings of the short form: it has no time for the usual pauses."""
 
 
-def short_case(seed: int) -> Case:
+def short_case(seed: int, *, on_server: bool) -> Case:
     """Return the short form."""
-    return Case(seed, SHORT, HASTY, patience=60.0, heal_within=60.0)
+    return Case(seed, SHORT, on_server, HASTY, patience=60.0, heal_within=60.0)
 
 
 def failure(report: Report, replay: str, logs: Path) -> str:
@@ -53,14 +54,16 @@ def main() -> None:
     """Run one case as the command line says."""
     arguments = _arguments()
     if arguments.short:
-        case, length = short_case(arguments.seed), "--short"
+        case, length = short_case(arguments.seed, on_server=arguments.postgres), "--short"
     else:
-        case = Case(arguments.seed, long_form(arguments.minutes))
+        case = Case(arguments.seed, long_form(arguments.minutes), arguments.postgres)
         length = f"--minutes {arguments.minutes:g}"
-    replay = f"make chaos ARGS='--seed {case.seed} {length}'"
+    where = " --postgres" if arguments.postgres else ""
+    replay = f"make chaos ARGS='--seed {case.seed} {length}{where}'"
     console = Console(highlight=False, markup=False, soft_wrap=True)
     scratch = Path(tempfile.mkdtemp(prefix="handfast-chaos-"))
-    report = Report(case, run_chaos(case, scratch, console.print))
+    with chosen(arguments) as backing:
+        report = Report(case, run_chaos(case, scratch, backing, console.print))
     for table in report.tables():
         console.print(table, soft_wrap=False)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     length.add_argument("--short", action="store_true", help="the form that runs with the tests")
     parser.add_argument("--json", type=Path, default=Path("reports/chaos.json"), help="default: %(default)s")
     parser.add_argument("--write", action="store_true", help="write the figures into docs/proof.md")
+    add_options(parser)
     return parser.parse_args()
 
 

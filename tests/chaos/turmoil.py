@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from tests.chaos.plan import ON_LINKS, PROCESSES, Kind, Trouble
+from tests.chaos.plan import DATABASE, ON_LINKS, PROCESSES, Kind, Trouble
 from tests.chaos.processes import Processes
 from tests.chaos.proxy import Proxy
+from tests.postgres import Server
 
 Say = Callable[[str], None]
 """Takes a line for the person who watches."""
@@ -20,16 +21,24 @@ LOOK: Final = 0.05
 
 
 class Turmoil:
-    """The troubles of one stack. proxies: by link; struck: what did something, by kind and subject;
-    whole_pauses: how many pauses lasted as long as they should, because nobody killed who was paused."""
+    """The troubles of one stack. proxies: by link; database: the server with its data, None: it has files;
+    struck: what did something, by kind and subject; whole_pauses: how many pauses lasted as long as they
+    should, because nobody killed who was paused."""
 
     def __init__(
-        self, processes: Processes, proxies: Mapping[str, Proxy], plan: Sequence[Trouble], say: Say
+        self,
+        processes: Processes,
+        proxies: Mapping[str, Proxy],
+        plan: Sequence[Trouble],
+        say: Say,
+        database: Server | None = None,
     ) -> None:
         self._processes = processes
         self._proxies = proxies
         self._plan = plan
         self._say = say
+        self._database = database
+        self._at_the_database = asyncio.Lock()
         self.struck: Counter[tuple[Kind, str]] = Counter()
         self.whole_pauses = 0
 
@@ -44,6 +53,8 @@ class Turmoil:
         self._say(str(trouble))
         if trouble.kind in ON_LINKS:
             await self._interfere(trouble)
+        elif trouble.subject == DATABASE:
+            await self._strike_database(trouble)
         elif trouble.kind is Kind.PAUSE:
             await _until(lambda: self._processes.runs(trouble.subject))
             with self._processes.paused(trouble.subject) as process:
@@ -52,10 +63,32 @@ class Turmoil:
                 self.whole_pauses += process is not None and process.runs()
         elif trouble.kind is Kind.BLACKOUT:
             killed = [self._processes.end(name, signal.SIGKILL) for name in PROCESSES]
+            if self._database is not None:
+                await self._renew_database(self._database, signal.SIGKILL)
             self._note(trouble, any(killed))
         else:
             number = signal.SIGTERM if trouble.kind is Kind.RESTART else signal.SIGKILL
             self._note(trouble, await _until(lambda: self._processes.end(trouble.subject, number)))
+
+    async def _strike_database(self, trouble: Trouble) -> None:
+        assert self._database is not None, "the plan is for a stack with a server"
+        if trouble.kind is Kind.PAUSE:
+            async with self._at_the_database:
+                try:
+                    await asyncio.to_thread(self._database.freeze)
+                    await asyncio.sleep(trouble.seconds)
+                finally:
+                    self._database.thaw()
+            self.whole_pauses += 1
+        else:
+            number = signal.SIGINT if trouble.kind is Kind.RESTART else signal.SIGKILL
+            await self._renew_database(self._database, number)
+        self._note(trouble, True)
+
+    async def _renew_database(self, database: Server, number: signal.Signals) -> None:
+        async with self._at_the_database:
+            # A thread comes to its end, whoever is cancelled meanwhile: the server is started again.
+            await asyncio.to_thread(database.renew, number)
 
     async def _interfere(self, trouble: Trouble) -> None:
         proxy = self._proxies[trouble.subject]

@@ -82,7 +82,8 @@ async def replay_three(stage: Stage, name: str) -> None:
     await _pay_frozen(stage, name, 3)
 
     async def are_open() -> bool:
-        return scene_of(stage.directory, None)["stock open letters"] == "3"
+        scene = await scene_of(stage.stack.settings, None)
+        return scene["stock open letters"] == "3"
 
     await until(are_open, "three dead letters are open")
     await _freeze(stage, name, frozen=False)
@@ -168,7 +169,7 @@ async def replay_again(stage: Stage, _name: str) -> None:
 
 async def late_try_is_refused(stage: Stage, name: str) -> list[str]:
     """Deliver the Try that came too late."""
-    transaction_id = transaction_of(stage.directory, name)
+    transaction_id = await transaction_of(stage.stack.settings, name)
     transaction = await stage.read("coordinator", f"/transactions/{transaction_id}")
     [branch] = [one["branchId"] for one in transaction["branches"] if one["participant"] == "stock"]
     claim = {"items": [{"productId": "1", "qty": 1}], "customerId": "nobody", "orderId": name}
@@ -251,7 +252,7 @@ async def _thaw_and_replay(stage: Stage, name: str) -> None:
 
 async def _letters(stage: Stage, order_id: str) -> list[dict[str, Any]]:
     """Return the dead letters of an order's transaction at the stock service."""
-    transaction_id = transaction_of(stage.directory, order_id)
+    transaction_id = await transaction_of(stage.stack.settings, order_id)
     page = await stage.read("stock", "/dead-letters?limit=500")
     return [letter for letter in page["items"] if letter["transactionId"] == transaction_id]
 

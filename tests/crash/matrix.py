@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.backing import Backing, add_options, chosen
 from tests.crash.cases import CASES, Case
 from tests.crash.rehearse import Result, rehearse
 from tests.crash.report import line_of, summary_of, write_json, write_section
@@ -20,14 +21,19 @@ from tests.crash.stage import set_up
 
 
 async def play(
-    cases: Sequence[Case], directory: Path, *, hasty: bool = False, say: Callable[[Result], None]
+    cases: Sequence[Case],
+    directory: Path,
+    backing: Backing,
+    *,
+    hasty: bool = False,
+    say: Callable[[Result], None],
 ) -> list[Result]:
-    """Play cases one after the other on one stage whose data and logs lie in a directory.
+    """Play cases one after the other on one stage whose logs, and files of data, lie in a directory.
 
     hasty: with shorter patience, leases and back-off than the defaults.
     """
     results = []
-    async with set_up(directory, hasty=hasty) as stage:
+    async with set_up(directory, backing, hasty=hasty) as stage:
         for case in cases:
             results.append(await rehearse(stage, case))
             say(results[-1])
@@ -38,10 +44,10 @@ def main() -> int:
     arguments = _arguments()
     cases = [case for case in CASES if not arguments.only or case.name in arguments.only]
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="handfast-crash-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="handfast-crash-") as scratch, chosen(arguments) as backing:
         directory = arguments.keep or Path(scratch)
         results = asyncio.run(
-            play(cases, directory, hasty=arguments.hasty, say=lambda one: _say(line_of(one)))
+            play(cases, directory, backing, hasty=arguments.hasty, say=lambda one: _say(line_of(one)))
         )
     took = time.monotonic() - began
     _say(summary_of(results, took))
@@ -60,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write the table into docs/proof.md")
     parser.add_argument("--hasty", action="store_true", help="don't wait as long as the defaults do")
     parser.add_argument("--keep", type=Path, help="keep data and logs in this directory")
+    add_options(parser)
     arguments = parser.parse_args()
     if unknown := set(arguments.only) - {case.name for case in CASES}:
         parser.error(f"there is no case {', '.join(sorted(unknown))}")

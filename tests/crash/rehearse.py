@@ -18,7 +18,7 @@ from tests.collector import collect
 from tests.crash.acts import several
 from tests.crash.arms import Action
 from tests.crash.cases import Case
-from tests.crash.scene import PARTICIPANTS, scene_of, toys_of, transaction_of, unlike
+from tests.crash.scene import PARTICIPANTS, Scene, scene_of, toys_of, transaction_of, unlike
 from tests.crash.stage import Stage
 from tests.crash.toy import NAME, TOYS
 from tests.e2e.waiting import until
@@ -73,7 +73,7 @@ async def rehearse(stage: Stage, case: Case) -> Result:
         result.seconds = None if left else time.monotonic() - healed
         result.wrong += left
         result.wrong += await case.proof(stage, case.name)
-        result.wrong += [*_killed_by_signal(stage, case, said), *_ends(stage, case)]
+        result.wrong += [*_killed_by_signal(stage, case, said), *await _ends(stage, case)]
         result.wrong += await _judged(stage)
     except Exception as error:  # noqa: BLE001 - whatever happens is the case's result; the next one may do well
         result.wrong.append(f"{type(error).__name__}: {error}")
@@ -125,7 +125,7 @@ async def _scene(stage: Stage, case: Case) -> list[str]:
     deadline = time.monotonic() + SCENE_WITHIN
     while True:
         found = [
-            unlike(scene_of(stage.directory, _transaction(stage, name)), dict(case.scene))
+            unlike(await _scene_of_order(stage, name), dict(case.scene))
             for name in several(case.name, case.orders)
         ]
         if not all(found):
@@ -140,7 +140,7 @@ async def _until_at_rest(stage: Stage) -> list[str]:
     deadline = time.monotonic() + FINAL_WITHIN
     while True:
         left = [str(finding) for finding in unfinished(await _snapshot(stage))]
-        scene = scene_of(stage.directory, None)
+        scene = await scene_of(stage.stack.settings, None)
         left += [f"{name}: {scene[name]}" for name in scene if name.endswith(" outbox") and scene[name]]
         left = [one for one in left if one not in stage.left_behind]
         if not left or time.monotonic() > deadline:
@@ -152,7 +152,7 @@ async def _judged(stage: Stage) -> list[str]:
     """Return what breaks an invariant or a promise, and what customers were told wrongly."""
     snapshot = await _snapshot(stage)
     wrong = [*map(str, broken(snapshot)), *map(str, unkept(snapshot, stage.customers.promises))]
-    toys = toys_of(stage.directory)
+    toys = await toys_of(stage.stack.settings)
     if toys != (TOYS - stage.gateway.kept, stage.gateway.held, stage.gateway.kept):
         wrong.append(f"the toy has {toys}, and the gateway {stage.gateway.held, stage.gateway.kept}")
     wrong += stage.customers.wrong
@@ -177,11 +177,11 @@ def _killed_by_signal(stage: Stage, case: Case, said: int) -> list[str]:
     return [f"the supervisor saw: {'; '.join(ends) or 'nobody die'}"]
 
 
-def _ends(stage: Stage, case: Case) -> list[str]:
+async def _ends(stage: Stage, case: Case) -> list[str]:
     """Return which order, transaction, branch or reservation did not end as required."""
     wrong = []
     for name in several(case.name, case.orders):
-        scene = scene_of(stage.directory, _transaction(stage, name))
+        scene = await _scene_of_order(stage, name)
         parts = [
             "transaction",
             "order",
@@ -197,6 +197,7 @@ def _ends(stage: Stage, case: Case) -> list[str]:
     return wrong
 
 
-def _transaction(stage: Stage, name: str) -> str | None:
-    """Return the transaction of a case's order, or that which has the name itself."""
-    return transaction_of(stage.directory, name) or name
+async def _scene_of_order(stage: Stage, name: str) -> Scene:
+    """Return the scene of a case's order's transaction, or of that which has the name itself."""
+    settings = stage.stack.settings
+    return await scene_of(settings, await transaction_of(settings, name) or name)

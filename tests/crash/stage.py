@@ -22,7 +22,8 @@ import aiohttp
 from cli.launcher import ROOT
 from cli.lifeline import die_with_parent
 from cli.stack import OwnStack, free_port_offset, own_stack
-from shared.settings import PORTS, database_path
+from shared.settings import PORTS
+from tests.backing import Backing
 from tests.collector import deposits_of
 from tests.contract.gateway import Gateway
 from tests.crash.arms import DIRECTORY, Action, Arms
@@ -159,8 +160,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_up(directory: Path, *, hasty: bool) -> AsyncIterator[Stage]:
+async def set_up(directory: Path, backing: Backing, *, hasty: bool) -> AsyncIterator[Stage]:
     """Start everything; stop it at the end of the block. hasty: don't wait as long as the defaults do."""
+    data = directory / "data"
     offset = free_port_offset()
     arms = Arms(directory / "crash")
     gateway = Gateway()
@@ -170,6 +172,7 @@ async def set_up(directory: Path, *, hasty: bool) -> AsyncIterator[Stage]:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=25))
         )
         environment = {
+            **backing.environment(data),
             **TIMEOUT,
             **(HASTY if hasty else {}),
             "HANDFAST_PARTICIPANTS": json.dumps(_participants(offset)),
@@ -181,7 +184,7 @@ async def set_up(directory: Path, *, hasty: bool) -> AsyncIterator[Stage]:
         stack = cleaning.enter_context(
             own_stack(
                 port_offset=offset,
-                data_dir=directory / "data",
+                data_dir=data,
                 environment=environment,
                 module="tests.crash.command",
             )
@@ -190,7 +193,6 @@ async def set_up(directory: Path, *, hasty: bool) -> AsyncIterator[Stage]:
         stage = Stage(stack, arms, send, gateway, environment)
         cleaning.push_async_callback(stage.close)
         stage.start_toy()
-        await until(lambda: database_path(stack.settings, NAME).exists(), "the toy has its database")
         await stage.read(NAME, "/toys")
         stage.deposits = await deposits_of(stage.read)
         yield stage

@@ -7,24 +7,29 @@ tests.crash.program as `toy`.
 import asyncio
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import pydantic_core
 from fastapi import FastAPI
+from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
+from shared.database.port import Database, insert_new
+from shared.database.postgres import PostgresDatabase
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unreachable
 from shared.http.caller import Caller, Reply
 from shared.http.server import serve
 from shared.program import Program, Surroundings
-from shared.settings import Settings, database_path
+from shared.settings import Settings, database_place
 from shared.tcc.effects import Intent
 from shared.tcc.routes import reservation_routes
 from shared.tcc.service import host_participant
 from shared.telemetry import configure_logging
 from tests.contract.cases import KIT_TABLES, TOY, ToyClaim, toy
+from tests.stores import within
 
 NAME: Final = "toy"
 PORT: Final = "TOY_PORT"
@@ -64,21 +69,20 @@ class RemoteGateway:
         return heard
 
 
-async def prepared(settings: Settings) -> SqliteDatabase:
-    """Open the toy's database, with its toys in it."""
-    database = SqliteDatabase(database_path(settings, NAME))
-    await database.start()
+def opened(settings: Settings) -> Database:
+    """Return the toy's database, with its toys in it, before it is started; outside an event loop."""
+    place = database_place(settings, NAME)
     row = {"name": "bear", "free": TOYS, "held": 0, "kept": 0}
 
-    def prepare(connection: Any) -> None:
+    def prepare(connection: Connection) -> None:
         SQLModel.metadata.create_all(connection, tables=[TOY, *KIT_TABLES])
-        connection.execute(TOY.insert().prefix_with("OR IGNORE"), row)
+        insert_new(connection, TOY, row)
 
-    await database.write(prepare)
-    return database
+    within(place, prepare)
+    return SqliteDatabase(place) if isinstance(place, Path) else PostgresDatabase(place)
 
 
-def create_app(settings: Settings, database: SqliteDatabase, port: int, gateway: str) -> FastAPI:
+def create_app(settings: Settings, database: Database, port: int, gateway: str) -> FastAPI:
     program = Program(NAME, settings, Surroundings(database=database))
     host = host_participant(program, toy(RemoteGateway(program.caller, gateway)))
     return program.api(
@@ -88,11 +92,9 @@ def create_app(settings: Settings, database: SqliteDatabase, port: int, gateway:
     )
 
 
-async def run() -> None:
-    settings = Settings()
+async def run(settings: Settings, database: Database) -> None:
     port = int(os.environ[PORT])
-    configure_logging(settings, NAME)
-    database = await prepared(settings)
+    await database.start()
     try:
         await serve(create_app(settings, database, port, os.environ[GATEWAY]), settings.host, port)
     finally:
@@ -100,4 +102,6 @@ async def run() -> None:
 
 
 def main() -> None:
-    asyncio.run(run())
+    settings = Settings()
+    configure_logging(settings, NAME)
+    asyncio.run(run(settings, opened(settings)))

@@ -13,6 +13,7 @@ import pytest
 
 from cli.launcher import ROOT
 from cli.stack import OwnStack, start_stack
+from tests.backing import Backing
 
 FAST = {"HANDFAST_RETRY": "fixed:100ms,3", "HANDFAST_LOG_LEVEL": "INFO"}
 
@@ -20,20 +21,21 @@ StartStack = Callable[..., OwnStack]
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[OwnStack]:
+def stack(backing: Backing) -> Iterator[OwnStack]:
     """A running stack that the tests of a file share: what they do to it must not be in each other's way."""
-    stack = start_stack(environment=FAST)
+    stack = start_stack(environment=FAST | backing.environment())
     yield stack
     stack.stop()
 
 
 @pytest.fixture
-def start() -> Iterator[StartStack]:
+def start(backing: Backing) -> Iterator[StartStack]:
     """Starts stacks (see cli.stack.start_stack) that are stopped after the test."""
     stacks: list[OwnStack] = []
 
     def start(**how: Any) -> OwnStack:
-        how["environment"] = FAST | how.get("environment", {})
+        chosen = FAST | backing.environment(how.get("data_dir"))
+        how["environment"] = chosen | how.get("environment", {})
         stacks.append(start_stack(**how))
         return stacks[-1]
 

@@ -1,6 +1,6 @@
 """A reconciliation over many transactions with planted faults: all are found, and repaired where that may be.
 
-    python -m tests.e2e.reconcile [--transactions N] [--faults N] [--report FILE]
+    python -m tests.e2e.reconcile [--transactions N] [--faults N] [--report FILE] [--postgres]
 
 It plants the databases of a stack, starts it, and runs `handfast reconcile` as a user does: first dry, then
 in earnest, then again. It checks what was found against what was planted, that nothing else was touched, and
@@ -10,14 +10,12 @@ that the last run finds only what a person has to look at. It exits 1 when anyth
 import argparse
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +26,10 @@ from rich.table import Table
 from cli.launcher import ROOT
 from cli.machine import describe
 from cli.stack import OwnStack, own_stack
+from shared.settings import database_place
+from tests.backing import Backing, add_options, chosen
 from tests.e2e.reconcile_plant import Books, Expected, draw, plant
+from tests.stores import rows_of
 
 TRANSACTIONS: Final = 100_000
 FAULTS: Final = 500
@@ -60,21 +61,23 @@ class Report:
     violations: list[str] = field(default_factory=list)
 
 
-def reconcile(transactions: int, faults: int, directory: Path, say: Callable[[str], None]) -> Report:
+def reconcile(
+    transactions: int, faults: int, directory: Path, backing: Backing, say: Callable[[str], None]
+) -> Report:
     """Plant, reconcile three times, and compare; return what came of it."""
     books = draw(transactions, faults)
     report = Report(describe(), transactions, faults)
     say(f"planting {transactions:,} transactions and {faults} faults in {directory}")
-    plant(books, directory)
-    with own_stack(data_dir=directory, environment=STACK) as stack:
-        before = _ends(directory)
+    plant(books, lambda program: backing.place(program, directory))
+    with own_stack(data_dir=directory, environment=STACK | backing.environment(directory)) as stack:
+        before = _ends(stack)
         dry = _run(stack, report, "dry", say, "--dry-run")
-        if _ends(directory) != before:
+        if _ends(stack) != before:
             report.violations.append("a dry run changed something")
         first = _run(stack, report, "first", say)
-        after = _settled(directory)
+        after = _settled(stack)
         second = _run(stack, report, "second", say)
-        if _ends(directory) != after:
+        if _ends(stack) != after:
             report.violations.append("the second run changed something")
         report.peak_mib = _peak_mib(stack.pid("coordinator"))
     report.found, report.repaired, report.rows = first["found"], first["repaired"], first["read"]
@@ -139,22 +142,22 @@ def _touched(books: Books, before: dict[str, Any], after: dict[str, Any]) -> lis
     return [f"{key} was {before.get(key)} and is {after.get(key)}" for key in sorted(foreign)]
 
 
-def _ends(directory: Path) -> dict[str, Any]:
+def _ends(stack: OwnStack) -> dict[str, Any]:
     """Return how every transaction, order, reservation and capture stands, by where it is and its key."""
     ends = {}
     for program, queries in ENDS.items():
-        with closing(sqlite3.connect(f"file:{directory / program}.db?mode=ro", uri=True)) as connection:
-            for query in queries:
-                where = f"{program}.{query.split()[-1]}"
-                ends.update({f"{where} {key}": value for key, value in connection.execute(query)})
+        place = database_place(stack.settings, program)
+        for query in queries:
+            where = f"{program}.{query.split()[-1]}"
+            ends.update({f"{where} {key}": value for key, value in rows_of(place, query)})
     return ends
 
 
-def _settled(directory: Path) -> dict[str, Any]:
+def _settled(stack: OwnStack) -> dict[str, Any]:
     """Return the same once whatever was set in motion has ended; after a while, as it is."""
     until = time.monotonic() + 20
     while True:
-        ends = _ends(directory)
+        ends = _ends(stack)
         moving = [key for key, value in ends.items() if value in MOVING and not key.startswith("coordinator")]
         if not moving or time.monotonic() > until:
             return ends
@@ -191,10 +194,12 @@ def main() -> None:
     parser.add_argument(
         "--report", type=Path, default=Path("reports/reconcile.json"), help="default: %(default)s"
     )
+    add_options(parser)
     arguments = parser.parse_args()
     console = Console()
     scratch = Path(tempfile.mkdtemp(prefix="handfast-reconcile-"))
-    report = reconcile(arguments.transactions, arguments.faults, scratch / "data", console.print)
+    with chosen(arguments) as backing:
+        report = reconcile(arguments.transactions, arguments.faults, scratch / "data", backing, console.print)
     _show(report, console)
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")

@@ -5,17 +5,16 @@ the reservations (counters, captures) is added up from them, so that a broken tr
 of it. Then single counters are broken as well. Each fault says what a reconciliation has to find.
 """
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import cycle
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pydantic_core
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Update, update
 
 import coordinator.log
 import order_service.orders
@@ -27,7 +26,7 @@ from order_service.domain import Line, Status
 from order_service.orders import Order
 from payment_service.tables import ACCOUNT, CAPTURE, DEPOSIT
 from shared.clock import SystemClock
-from shared.database.inline import InlineDatabase
+from shared.database.place import Place
 from shared.identity import ulids
 from shared.messaging.broker import Record
 from shared.messaging.failure import Failure
@@ -39,6 +38,7 @@ from shared.tcc.fence import Fence
 from shared.tcc.protocol import HOLDING
 from shared.tcc.protocol import State as Held
 from stock_service.tables import ADJUSTMENT, PRODUCT, PURCHASE
+from tests.stores import within
 
 PRODUCTS: Final = 500
 CUSTOMERS: Final = 2_000
@@ -321,54 +321,54 @@ def _letter(books: Books) -> None:
     books.expect("stock", "letter-of-settled-branch", f"letter {letter_id}", repaired=True)
 
 
-def _statement(books: Books, program: str, sql: str, *values: Any) -> None:
+def _statement(books: Books, program: str, statement: Update) -> None:
     def work(connection: Connection) -> None:
-        changed = connection.exec_driver_sql(sql, values).rowcount
-        assert changed == 1, f"{changed} rows: {sql} {values}"
+        changed = connection.execute(statement).rowcount
+        assert changed == 1, f"{changed} rows: {statement}"
 
     books.breaks.append((program, work))
 
 
 def _product_counter(books: Books) -> None:
     books.sound()
-    _statement(books, "stock", "UPDATE product SET held = held + 3 WHERE product_id = ?", books.product)
+    product = update(PRODUCT).where(PRODUCT.c.product_id == books.product)
+    _statement(books, "stock", product.values(held=PRODUCT.c.held + 3))
     books.expect("stock", "counter-differs", f"product {books.product}", repaired=True)
 
 
 def _purchase_counter(books: Books) -> None:
     books.sound()
     keys = (books.product, books.customer)
-    _statement(
-        books, "stock", "UPDATE purchase SET sold = sold + 2 WHERE product_id = ? AND customer_id = ?", *keys
-    )
+    purchase = update(PURCHASE).where(PURCHASE.c.product_id == keys[0], PURCHASE.c.customer_id == keys[1])
+    _statement(books, "stock", purchase.values(sold=PURCHASE.c.sold + 2))
     books.expect("stock", "counter-differs", f"product {keys[0]}, customer {keys[1]}", repaired=True)
 
 
 def _account_counter(books: Books) -> None:
     books.sound()
-    _statement(
-        books, "payment", "UPDATE account SET captured = captured + 9 WHERE customer_id = ?", books.customer
-    )
+    account = update(ACCOUNT).where(ACCOUNT.c.customer_id == books.customer)
+    _statement(books, "payment", account.values(captured=ACCOUNT.c.captured + 9))
     books.expect("payment", "counter-differs", f"account {books.customer}", repaired=True)
 
 
 def _refund_counter(books: Books) -> None:
     name = branch_of(books.sound(), "payment")
-    _statement(books, "payment", "UPDATE capture SET refunded = 2 WHERE payment_id = ?", name)
+    capture = update(CAPTURE).where(CAPTURE.c.payment_id == name)
+    _statement(books, "payment", capture.values(refunded=2))
     books.expect("payment", "counter-differs", f"payment {name}", repaired=True)
 
 
 def _on_hand(books: Books) -> None:
     books.sound()
-    _statement(books, "stock", "UPDATE product SET on_hand = on_hand + 1 WHERE product_id = ?", books.product)
+    product = update(PRODUCT).where(PRODUCT.c.product_id == books.product)
+    _statement(books, "stock", product.values(on_hand=PRODUCT.c.on_hand + 1))
     books.expect("stock", "on-hand-differs", f"product {books.product}", repaired=False)
 
 
 def _balance(books: Books) -> None:
     books.sound()
-    _statement(
-        books, "payment", "UPDATE account SET balance = balance - 1 WHERE customer_id = ?", books.customer
-    )
+    account = update(ACCOUNT).where(ACCOUNT.c.customer_id == books.customer)
+    _statement(books, "payment", account.values(balance=ACCOUNT.c.balance - 1))
     books.expect("payment", "balance-differs", f"account {books.customer}", repaired=False)
 
 
@@ -414,28 +414,23 @@ def draw(transactions: int, faults: int) -> Books:
     return books
 
 
-def plant(books: Books, directory: Path) -> None:
-    """Write books into the databases of a stack that is not running."""
+def plant(books: Books, place: Callable[[str], Place]) -> None:
+    """Write books into the databases of a stack that is not running. place: where each program's is."""
     fill: dict[str, Break] = {
         "coordinator": lambda connection: _fill_coordinator(connection, books),
         "order": lambda connection: _fill_order(connection, books),
         "stock": lambda connection: _fill_stock(connection, books),
         "payment": lambda connection: _fill_payment(connection, books),
     }
-    directory.mkdir(parents=True, exist_ok=True)
     for program, work in fill.items():
-        path = directory / f"{program}.db"
-        upgrade(path, program)
+        upgrade(place(program), program)
         own = [broken for where, broken in books.breaks if where == program]
-        asyncio.run(_write(path, [work, *own]))
+        within(place(program), partial(_write, [work, *own]))
 
 
-async def _write(path: Path, works: Iterable[Break]) -> None:
-    store = InlineDatabase(path)
-    await store.start()
+def _write(works: Iterable[Break], connection: Connection) -> None:
     for work in works:
-        await store.write(work)
-    await store.close()
+        work(connection)
 
 
 def _fill_coordinator(connection: Connection, books: Books) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from tests.backing import Backing
 from tests.chaos.chaos import run_chaos
 from tests.chaos.plan import Kind
 from tests.chaos.report import Report
@@ -12,11 +13,11 @@ SEED: Final = 1929
 """Of a plan in which connections misbehave while those at their ends are there to notice."""
 
 
-def test_everything_heals_after_chaos(tmp_path: Path) -> None:
-    case = short_case(SEED)
-    report = Report(case, run_chaos(case, tmp_path, lambda _: None))
+def test_everything_heals_after_chaos(tmp_path: Path, backing: Backing) -> None:
+    case = short_case(SEED, on_server=backing.database is not None)
+    report = Report(case, run_chaos(case, tmp_path, backing, lambda _: None))
     outcome = report.outcome
-    replay = f"make chaos ARGS='--short --seed {SEED}'"
+    replay = f"make chaos ARGS='--short --seed {SEED}{' --postgres' if case.on_server else ''}'"
     assert not outcome.violations, failure(report, replay, tmp_path / "logs")
     # It proves little unless every kind of trouble struck, much was ordered, and answers were lost.
     assert set(outcome.struck) == set(Kind), outcome

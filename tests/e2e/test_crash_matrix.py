@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.backing import Backing
 from tests.crash.cases import CASES
 from tests.crash.matrix import play
 from tests.crash.points import Point
@@ -22,11 +23,11 @@ MISTAKEN = replace(GOOD, variant="mistaken", scene={**GOOD.scene, "payment holds
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+def results(backing: Backing, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     cases = [*SHORT, MISTAKEN]
     directory: Path = tmp_path_factory.mktemp("crash")
     played = asyncio.run(
-        play(cases, directory, hasty=True, say=lambda result: log.info("%s", line_of(result)))
+        play(cases, directory, backing, hasty=True, say=lambda result: log.info("%s", line_of(result)))
     )
     return {result.case.name: result for result in played}
 

@@ -10,10 +10,9 @@ import logging
 import os
 import random
 import signal
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +23,7 @@ import pytest
 from cli.datadir import started_at
 from cli.programs import taken
 from cli.stack import OwnStack
-from shared.settings import BROKER_PORT, PORTS, database_path
+from shared.settings import BROKER_PORT, PORTS, database_place
 from tests.collector import collect, deposits_of
 from tests.customers import Customers
 from tests.e2e.conftest import StartStack
@@ -32,6 +31,7 @@ from tests.e2e.lines import is_ready, line_to
 from tests.e2e.settled import until_settled
 from tests.e2e.waiting import eventually, freeze
 from tests.invariants import Finding, Promise, broken, unfinished, unkept
+from tests.stores import rows_of
 
 log = logging.getLogger(__name__)
 
@@ -174,10 +174,9 @@ async def _all_confirmed(stack: OwnStack, deposits: dict[str, int]) -> None:
 
 
 def _statuses(stack: OwnStack) -> set[tuple[str, int]]:
-    """Read from a stopped stack's file how many orders have which status."""
-    path = database_path(stack.settings, "order")
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return set(connection.execute("SELECT status, count(*) FROM orders GROUP BY status"))
+    """Read from a stopped stack's database how many orders have which status."""
+    query = "SELECT status, count(*) FROM orders GROUP BY status"
+    return {(status, count) for status, count in rows_of(database_place(stack.settings, "order"), query)}
 
 
 def _stops_cleanly(stack: OwnStack) -> None:

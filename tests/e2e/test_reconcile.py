@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tests.backing import Backing
 from tests.e2e.reconcile import reconcile
 from tests.e2e.reconcile_plant import FAULTS
 
@@ -9,8 +10,8 @@ TRANSACTIONS = 2_000
 PLANTED = 50
 
 
-def test_every_planted_fault_is_found_and_what_may_be_repaired_is(tmp_path: Path) -> None:
-    report = reconcile(TRANSACTIONS, PLANTED, tmp_path / "data", print)
+def test_every_planted_fault_is_found_and_what_may_be_repaired_is(tmp_path: Path, backing: Backing) -> None:
+    report = reconcile(TRANSACTIONS, PLANTED, tmp_path / "data", backing, print)
     assert report.violations == []
     assert len(FAULTS) < PLANTED, "some kind was not planted"
     assert report.left < report.repaired < report.found

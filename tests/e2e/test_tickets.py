@@ -6,10 +6,9 @@ Whatever is killed or late in between: captured once and issued once, or neither
 import asyncio
 import os
 import signal
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +16,8 @@ import httpx
 import pytest
 
 from cli.stack import OwnStack, start_stack
-from shared.settings import database_path
+from shared.settings import database_place
+from tests.backing import Backing
 from tests.cards.proxy import StripeProxy, stripe_proxy
 from tests.cards.stand_in import DECLINED, KEY, StripeStandIn, stripe_stand_in
 from tests.collector import collect
@@ -25,6 +25,7 @@ from tests.e2e.conftest import FAST, Rest
 from tests.e2e.settled import until_settled
 from tests.e2e.waiting import eventually
 from tests.invariants import broken, unfinished
+from tests.stores import fetch
 
 PRICE: Final = 4_200
 TIMEOUT: Final = 5
@@ -84,7 +85,7 @@ class BoxOffice:
                     return (await client.get(self.rest.url(f"{program}{path}"))).raise_for_status().json()
 
                 await until_settled(read, 30.0)
-                snapshot = await collect(read, self._paid_in())
+                snapshot = await collect(read, await self._paid_in())
                 assert [*broken(snapshot), *unfinished(snapshot)] == []
                 captured = sum(account.captured for account in snapshot.accounts)
                 refunded = sum(account.refunded for account in snapshot.accounts)
@@ -92,22 +93,22 @@ class BoxOffice:
 
         asyncio.run(look())
 
-    def _paid_in(self) -> dict[str, int]:
-        path = database_path(self.stack.settings, "payment")
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            accounts = connection.execute(
-                "SELECT customer_id, (SELECT coalesce(sum(delta), 0) FROM deposit "
-                "WHERE deposit.customer_id = account.customer_id) FROM account"
-            )
-            return dict(accounts.fetchall())
+    async def _paid_in(self) -> dict[str, int]:
+        query = (
+            "SELECT customer_id, (SELECT coalesce(sum(delta), 0) FROM deposit "
+            "WHERE deposit.customer_id = account.customer_id) FROM account"
+        )
+        rows = await fetch(database_place(self.stack.settings, "payment"), query)
+        return {customer: int(paid_in) for customer, paid_in in rows}
 
 
 @pytest.fixture(scope="module")
-def office() -> Iterator[BoxOffice]:
+def office(backing: Backing) -> Iterator[BoxOffice]:
     with ExitStack() as opened:
         stripe = opened.enter_context(stripe_stand_in())
         proxy = opened.enter_context(stripe_proxy(stripe.url))
-        stack = start_stack(environment={**FAST, **GATEWAY, "HANDFAST_STRIPE_URL": proxy.url})
+        gateway = {**GATEWAY, "HANDFAST_STRIPE_URL": proxy.url}
+        stack = start_stack(environment={**FAST, **backing.environment(), **gateway})
         opened.callback(stack.stop)
         rest = Rest(stack)
         opened.callback(rest.close)

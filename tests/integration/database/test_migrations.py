@@ -1,6 +1,5 @@
 """The versioned schema on both databases: from nothing, and from the first release with rows in place."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from sqlalchemy import Connection, MetaData, Table, insert, select
 from sqlalchemy.types import BigInteger, Boolean, Integer, LargeBinary
 
 from shared.database.place import Place, Schema
-from shared.database.sqlite import sqlite_engine
 from shared.errors import DatabaseUnavailable
 from shared.migrations import SchemaOutdated, heads, is_current, locations, require_current, upgrade
 from shared.migrations.alembic_runner import config
-from shared.migrations.postgres import in_one_transaction
 from tests.postgres import Server
+from tests.stores import within
 from tests.unit.repo.test_migrations import PACKAGES, metadata_of
 
 every_program = pytest.mark.parametrize("program", sorted(PACKAGES))
@@ -33,19 +31,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return tmp_path / "test.db"
     server: Server = request.getfixturevalue("postgres")
     return server.no_schema()
-
-
-def within(place: Place, work: Callable[[Connection], Any]) -> Any:
-    """Run work in one transaction of a database."""
-    if isinstance(place, Schema):
-        return in_one_transaction(place, work)
-    engine = sqlite_engine(place)
-    try:
-        with engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN")
-            return work(connection)
-    finally:
-        engine.dispose()
 
 
 @every_program

@@ -1,0 +1,64 @@
+"""What the stacks of tests stand on: a store and a broker, each chosen for itself.
+
+A test that asks for the fixture `backing`, or for a stack, runs once on each that the command line lets in.
+"""
+
+import argparse
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.database.place import Place, Schema
+from tests.postgres import Server, server
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """database: a PostgreSQL server that runs, None: SQLite files; kafka: the addresses of a broker, None:
+    the embedded one of each stack."""
+
+    database: Server | None = None
+    kafka: str | None = None
+
+    def environment(self, data_dir: Path | None = None) -> dict[str, str]:
+        """Return what a stack has to be told, as variables.
+
+        Two stacks over one data directory have the same data, also where it lies elsewhere; ephemeral ones
+        (None) each have their own.
+        """
+        told = {}
+        if self.database is not None:
+            told["HANDFAST_DATABASE_URL"] = self.database.url
+            told["HANDFAST_DATABASE_SCHEMA"] = "test" if data_dir is None else _schema_of(data_dir)
+        if self.kafka is not None:
+            told["HANDFAST_KAFKA_BOOTSTRAP_SERVERS"] = self.kafka
+        return told
+
+    def place(self, program: str, data_dir: Path) -> Place:
+        """Return where a program of a stack over that data directory has its data."""
+        if self.database is None:
+            return data_dir / f"{program}.db"
+        return Schema(self.database.url, f"{_schema_of(data_dir)}_{program}")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let whoever runs a program of the tests choose what its stacks stand on."""
+    parser.add_argument(
+        "--postgres", action="store_true", help="on a PostgreSQL of its own instead of SQLite files"
+    )
+
+
+@contextmanager
+def chosen(arguments: argparse.Namespace) -> Iterator[Backing]:
+    """Have what was chosen for the time of a block. Raises CannotRun, saying why, where it can't be had."""
+    if not arguments.postgres:
+        yield Backing()
+        return
+    with server() as running:
+        yield Backing(database=running)
+
+
+def _schema_of(data_dir: Path) -> str:
+    return f"test_{zlib.crc32(str(data_dir.resolve()).encode()):08x}"
