@@ -250,7 +250,10 @@ _REFUSE = Prepared(
         reason=_first_reason(),
         refusal=bindparam("told"),
         attempts=_ZERO,
-        due_at=case((ORDERS.c.status == _constant(Status.CANCELLED), null()), else_=bindparam("due")),
+        due_at=case(
+            (ORDERS.c.status == _constant(Status.CANCELLED), null()),
+            else_=bindparam("due", type_=ORDERS.c.due_at.type),
+        ),
         updated_at=bindparam("now"),
     )
 )

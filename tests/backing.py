@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from shared.database.inline import InlineDatabase
 from shared.database.place import Place, Schema
+from shared.database.port import Database
+from shared.database.postgres import PostgresDatabase
 from tests.postgres import Server, server
 
 
@@ -35,6 +39,24 @@ class Backing:
         if self.kafka is not None:
             told["HANDFAST_KAFKA_BOOTSTRAP_SERVERS"] = self.kafka
         return told
+
+    def emptied(self, prefix: str, *programs: str) -> dict[str, Any]:
+        """Return the settings with which these programs find their databases empty in a new data directory.
+
+        prefix: of schemas that are kept for whoever comes next and names it. Outside an event loop.
+        """
+        if self.database is None:
+            return {}
+        for program in programs:
+            self.database.emptied(f"{prefix}_{program}")
+        return {"database_url": self.database.url, "database_schema": prefix}
+
+    def store(self, name: str) -> Database:
+        """Return a store for a program within this process, in memory or in an emptied schema of that name.
+
+        Outside an event loop.
+        """
+        return InlineDatabase() if self.database is None else PostgresDatabase(self.database.emptied(name))
 
     def place(self, program: str, data_dir: Path) -> Place:
         """Return where a program of a stack over that data directory has its data."""

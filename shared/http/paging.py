@@ -49,7 +49,8 @@ def decode_cursor(cursor: str | None, *kinds: type[str] | type[int]) -> tuple[An
         raise _bad_cursor() from error
     if not isinstance(place, list) or [type(key) for key in place] != list(kinds):
         raise _bad_cursor()
-    if any(isinstance(key, int) and abs(key) > 2**63 - 1 for key in place):
+    # What no column can hold was in none: PostgreSQL knows no NUL.
+    if any("\x00" in key if isinstance(key, str) else abs(key) > 2**63 - 1 for key in place):
         raise _bad_cursor()
     return tuple(place)
 

@@ -1,7 +1,8 @@
 """The four programs as they are, wired to each other over real sockets, in a thread of this process.
 
-Only what is slow is left out: their databases lie in memory, and so does the broker unless a real one is
-named. Requests go out byte by byte (`send`), because no client library sends what a hostile one does.
+Only what is slow is left out: their databases lie in memory (unless the tests run on PostgreSQL), and so does
+the broker unless a real one is named. Requests go out byte by byte (`send`), because no client library sends
+what a hostile one does.
 """
 
 import asyncio
@@ -18,11 +19,12 @@ from fastapi import FastAPI
 from sqlmodel import SQLModel
 
 from shared.clock import SystemClock
-from shared.database.inline import InlineDatabase
+from shared.database.port import Database
 from shared.identity import ulids
 from shared.messaging.broker import Broker
 from shared.messaging.memory import MemoryBroker
 from shared.program import Surroundings
+from tests.backing import Backing
 from tests.integration.hostile.wire import Answer, Headers, exchange
 from tests.simulation.programs import PROGRAMS
 
@@ -68,11 +70,12 @@ class Programs:
 
 
 @contextlib.contextmanager
-def running(bootstrap: str | None = None, **settings: Any) -> Iterator[Programs]:
+def running(backing: Backing, bootstrap: str | None = None, **settings: Any) -> Iterator[Programs]:
     """Run the four programs. bootstrap: of a real broker; settings: those that differ from the defaults."""
     with contextlib.ExitStack() as stack:
         sockets = {name: stack.enter_context(_listening()) for name in PROGRAMS}
         ports = {name: each.getsockname()[1] for name, each in sockets.items()}
+        stores = {name: backing.store(f"hostile_{name}") for name in PROGRAMS}
         broker = MemoryBroker(SystemClock()) if bootstrap is None else None
         programs = Programs(ports, broker)
         urls = {f"{name}_url": programs.url(name) for name in PROGRAMS}
@@ -84,7 +87,9 @@ def running(bootstrap: str | None = None, **settings: Any) -> Iterator[Programs]
             try:
                 async with contextlib.AsyncExitStack() as all_four:
                     for name, listening in sockets.items():
-                        await all_four.enter_async_context(_served(name, chosen, broker, listening))
+                        await all_four.enter_async_context(
+                            _served(name, stores[name], chosen, broker, listening)
+                        )
                     started.set_result(None)
                     await stop.wait()
             except BaseException as error:
@@ -105,11 +110,14 @@ def running(bootstrap: str | None = None, **settings: Any) -> Iterator[Programs]
 
 @contextlib.asynccontextmanager
 async def _served(
-    name: str, settings: dict[str, Any], broker: Broker | None, listening: socket.socket
+    name: str,
+    database: Database,
+    settings: dict[str, Any],
+    broker: Broker | None,
+    listening: socket.socket,
 ) -> AsyncIterator[None]:
     """Serve one program, its lifespan included."""
     create, settings_class, tables = PROGRAMS[name]
-    database = InlineDatabase()
     await database.start()
     await database.write(lambda connection: SQLModel.metadata.create_all(connection, tables=list(tables)))
     randomness = random.Random(name)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.backing import Backing
 from tests.e2e.waiting import eventually
 from tests.integration.conftest import EmbeddedBroker
 from tests.integration.hostile.bad_records import Bad, bad_records, without
@@ -32,8 +33,8 @@ def kafka() -> Iterator[EmbeddedBroker]:
 
 
 @pytest.fixture(scope="module")
-def shop(kafka: EmbeddedBroker) -> Iterator[Programs]:
-    with running(kafka.bootstrap, retry="fixed:50ms,3", sweep_seconds=0.2) as programs:
+def shop(kafka: EmbeddedBroker, backing: Backing) -> Iterator[Programs]:
+    with running(backing, kafka.bootstrap, retry="fixed:50ms,3", sweep_seconds=0.2) as programs:
         for program in TOPICS:
 
             def ready(program: str = program) -> bool:

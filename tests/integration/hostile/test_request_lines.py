@@ -122,7 +122,15 @@ def test_a_hostile_query_is_refused_or_passed_over(programs: Programs, program: 
     ]
     refused += [
         f"cursor={one}"
-        for one in ("WyJcdWQ4MDAiXQ", "eyJhIjoxfQ", "TmFO", "WyJhIl0=====", "W_.-", "WyJhIl0%0a")
+        for one in (
+            "WyJcdWQ4MDAiXQ",
+            "WyJcdTAwMDAiXQ",
+            "eyJhIjoxfQ",
+            "TmFO",
+            "WyJhIl0=====",
+            "W_.-",
+            "WyJhIl0%0a",
+        )
     ]
     refused += ["cursor=" + "W1tb" * 100]
     answers = {query: programs.send("GET", program, f"{path}?{query}").told for query in refused}
@@ -138,7 +146,7 @@ def test_a_hostile_query_is_refused_or_passed_over(programs: Programs, program: 
         "&".join(["x=1"] * 1_500),
     ]
     # A cursor that says "after this id" is one that a list gave or not; what it says is no secret.
-    passed_over += ["cursor=WyJhIl0", "cursor=WyJcdTAwMDAiXQ", "cursor=WyInLS0iXQ"]
+    passed_over += ["cursor=WyJhIl0", "cursor=WyInLS0iXQ"]
     answers = {query: programs.send("GET", program, f"{path}?{query}").told for query in passed_over}
     assert {query: told for query, told in answers.items() if told != (200, "")} == {}
 

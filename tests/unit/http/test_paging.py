@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from shared.errors import Refused
 from shared.http.paging import decode_cursor, encode_cursor, page_from
 
-NAMES = st.text('abc\x00\n "\\/-_\u00e9\U0001f600', max_size=64)
+NAMES = st.text('abc\n "\\/-_\u00e9\U0001f600', max_size=64)
 PLACES = st.tuples(st.integers(-(2**63) + 1, 2**63 - 1), NAMES)
 
 
@@ -29,7 +29,7 @@ def test_what_no_list_wrote_is_refused(cursor: str) -> None:
 
 
 def test_another_lists_cursor_is_refused() -> None:
-    for place in (("a", 1), (1,), (1, "a", "b"), (True, "a"), (2**63, "a")):
+    for place in (("a", 1), (1,), (1, "a", "b"), (True, "a"), (2**63, "a"), (1, "a\x00")):
         with pytest.raises(Refused):
             decode_cursor(encode_cursor(*place), int, str)
 
