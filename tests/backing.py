@@ -1,4 +1,4 @@
-"""What the stacks of tests stand on: a store and a broker, each chosen for itself.
+"""Where the programs of tests have their data: in files, or on a PostgreSQL server.
 
 A test that asks for the fixture `backing`, or for a stack, runs once on each that the command line lets in.
 """
@@ -20,11 +20,9 @@ from tests.postgres import Server, server
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """database: a PostgreSQL server that runs, None: SQLite files; kafka: the addresses of a broker, None:
-    the embedded one of each stack."""
+    """database: a server that runs, None: SQLite files."""
 
     database: Server | None = None
-    kafka: str | None = None
 
     def environment(self, data_dir: Path | None = None) -> dict[str, str]:
         """Return what a stack has to be told, as variables.
@@ -32,13 +30,10 @@ class Backing:
         Two stacks over one data directory have the same data, also where it lies elsewhere; ephemeral ones
         (None) each have their own.
         """
-        told = {}
-        if self.database is not None:
-            told["HANDFAST_DATABASE_URL"] = self.database.url
-            told["HANDFAST_DATABASE_SCHEMA"] = "test" if data_dir is None else _schema_of(data_dir)
-        if self.kafka is not None:
-            told["HANDFAST_KAFKA_BOOTSTRAP_SERVERS"] = self.kafka
-        return told
+        if self.database is None:
+            return {}
+        schema = "test" if data_dir is None else _schema_of(data_dir)
+        return {"HANDFAST_DATABASE_URL": self.database.url, "HANDFAST_DATABASE_SCHEMA": schema}
 
     def emptied(self, prefix: str, *programs: str) -> dict[str, Any]:
         """Return the settings with which these programs find their databases empty in a new data directory.
@@ -66,7 +61,7 @@ class Backing:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Let whoever runs a program of the tests choose what its stacks stand on."""
+    """Let whoever runs a program of the tests choose where its stacks have their data."""
     parser.add_argument(
         "--postgres", action="store_true", help="on a PostgreSQL of its own instead of SQLite files"
     )

@@ -53,7 +53,7 @@ def kafka() -> Iterator[Kafka]:
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.at_length)])
 def backing(request: pytest.FixtureRequest) -> Backing:
-    """What the stacks of a module stand on."""
+    """Where the programs of a module have their data."""
     return Backing(database=request.getfixturevalue("postgres") if request.param == "postgres" else None)
 
 

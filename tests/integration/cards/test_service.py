@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from shared.http.aiohttp_caller import AiohttpCaller
 from shared.messaging.memory import MemoryBroker
 from shared.migrations import upgrade
 from shared.program import Surroundings
-from shared.settings import database_path
+from shared.settings import database_place
+from tests.backing import Backing
 from tests.cards.stand_in import DECLINED, KEY, StripeStandIn
 from tests.cards.unlucky_caller import Mishap, UnluckyCaller
 from tests.integration.services.conftest import Machine, Service, ShiftedClock, slug
@@ -42,18 +43,28 @@ class CardMachine(Machine):
         if self.stripe is not None:
             cards = {"payment_gateway": "stripe", "stripe_url": self.stripe.url}
             cards |= {"stripe_api_key": SecretStr(KEY), "gateway_timeout_seconds": 5.0}
+        cards |= self.database
         settings = PaymentSettings(data_dir=self.disk, sweep_seconds=0.02, retry="fixed:20ms,3", **cards)
-        upgrade(database_path(settings, "payment"), "payment")
+        await asyncio.to_thread(upgrade, database_place(settings, "payment"), "payment")
         around = Surroundings(clock=self.clock, broker=self.broker, caller=self.spoilt)
         async with self._running(payment_service.app.create_app(settings, around)) as service:
             yield service
 
 
 @pytest.fixture
-async def machine(tmp_path: Path, stripe: StripeStandIn) -> AsyncIterator[CardMachine]:
+def database(backing: Backing) -> Mapping[str, Any]:
+    """Settings of where the service has its data, if not on its disk."""
+    return backing.emptied("cards", "payment")
+
+
+@pytest.fixture
+async def machine(
+    tmp_path: Path, stripe: StripeStandIn, database: Mapping[str, Any]
+) -> AsyncIterator[CardMachine]:
     clock = ShiftedClock()
     caller = UnluckyCaller(AiohttpCaller())
-    yield CardMachine(tmp_path, MemoryBroker(clock), clock, stripe=stripe, spoilt=caller)
+    broker = MemoryBroker(clock)
+    yield CardMachine(tmp_path, broker, clock, database=database, stripe=stripe, spoilt=caller)
     await caller.close()
 
 

@@ -22,6 +22,7 @@ from cli.conformance.runner import Serving, check
 from cli.conformance.target import Begin, Target
 from shared.migrations import upgrade
 from shared.settings import PORTS
+from tests.backing import Backing
 from tests.ports import free_port
 
 STARTED_WITHIN = 30.0
@@ -69,9 +70,9 @@ SERVICES = (
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-async def test_our_services_ask_and_obey(service: Service, tmp_path: Path) -> None:
+async def test_our_services_ask_and_obey(service: Service, backing: Backing, tmp_path: Path) -> None:
     port = free_port()
-    async with running(service.name, tmp_path, f"http://127.0.0.1:{port}") as url:
+    async with running(service.name, backing, tmp_path, f"http://127.0.0.1:{port}") as url:
         if service.prepared is not None:
             path, body = service.prepared
             async with httpx.AsyncClient(trust_env=False) as client:
@@ -97,9 +98,9 @@ def target(service: Service, url: str) -> Target:
 
 
 @contextlib.asynccontextmanager
-async def running(name: str, disk: Path, coordinator_url: str) -> AsyncIterator[str]:
+async def running(name: str, backing: Backing, disk: Path, coordinator_url: str) -> AsyncIterator[str]:
     """Run a program for the time of a block; yield its address."""
-    upgrade(disk / f"{name}.db", name)
+    await asyncio.to_thread(upgrade, backing.place(name, disk), name)
     offset = free_port() - PORTS[name]
     url = f"http://127.0.0.1:{PORTS[name] + offset}"
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("HANDFAST_")}
@@ -109,6 +110,7 @@ async def running(name: str, disk: Path, coordinator_url: str) -> AsyncIterator[
         f"{name}_service.app",
         env={
             **inherited,
+            **backing.environment(disk),
             "HANDFAST_DATA_DIR": str(disk),
             "HANDFAST_PORT_OFFSET": str(offset),
             "HANDFAST_COORDINATOR_URL": coordinator_url,

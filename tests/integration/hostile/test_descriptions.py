@@ -21,6 +21,7 @@ from shared.clock import SystemClock
 from shared.database.inline import InlineDatabase
 from shared.messaging.memory import MemoryBroker
 from shared.program import Surroundings
+from tests.backing import Backing
 from tests.integration.hostile.programs import Programs, running
 from tests.integration.hostile.seeds import Ids, instant, plant
 from tests.simulation.programs import PROGRAMS
@@ -82,9 +83,9 @@ CLAIMS: Final = [
 
 
 @pytest.fixture(scope="module")
-def driven() -> Iterator[Callable[[str], Driven]]:
+def driven(backing: Backing) -> Iterator[Callable[[str], Driven]]:
     """Gives each of the four programs, with something of everything in them."""
-    with running(order_patience_seconds=1, sweep_seconds=0.2) as programs:
+    with running(backing, order_patience_seconds=1, sweep_seconds=0.2) as programs:
         ids = plant(programs)
         apis = {name: Driven(programs.url(name), ids[name]) for name in PROGRAMS}
         for name, schema in SCHEMAS.items():

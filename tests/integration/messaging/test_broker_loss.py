@@ -3,11 +3,11 @@
 import asyncio
 import gc
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from aiokafka.errors import CommitFailedError
 
+from shared.database.port import Database
 from shared.errors import Unreachable
 from shared.messaging.broker import Message, Record, TopicPartition
 from shared.messaging.kafka_subscription import commit_as_member
@@ -17,9 +17,9 @@ from tests.integration.messaging.world import PARTITIONS, World, world
 
 
 async def test_relay_and_consumer_survive_a_broker_that_comes_back_empty(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
-    async with world(embedded_broker.bootstrap, tmp_path) as w:
+    async with world(embedded_broker.bootstrap, store) as w:
         relay, consumer = w.relay(), w.consume()
         w.start(w.keeper.run())
         await add(w, [b"before-%d" % number for number in range(30)])
@@ -38,9 +38,9 @@ async def test_relay_and_consumer_survive_a_broker_that_comes_back_empty(
 
 
 async def test_offsets_of_an_earlier_life_are_not_committed_to_a_broker_that_came_back_empty(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
-    async with world(embedded_broker.bootstrap, tmp_path) as w:
+    async with world(embedded_broker.bootstrap, store) as w:
 
         async def handle(records: Sequence[Record]) -> list[Verdict]:
             if records[-1].value == b"before-9":
@@ -80,10 +80,10 @@ def test_one_that_is_no_member_commits_nothing() -> None:
 
 
 async def test_after_a_failure_nothing_is_sent_to_a_topic_that_the_new_broker_does_not_have(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
     """The embedded broker would answer "stored", and forget it."""
-    async with world(embedded_broker.bootstrap, tmp_path) as w:
+    async with world(embedded_broker.bootstrap, store) as w:
         publisher = w.broker.publisher()
         assert await publisher.publish([w.message(b"a")]) == [None]
         embedded_broker.kill()
@@ -101,9 +101,9 @@ async def test_after_a_failure_nothing_is_sent_to_a_topic_that_the_new_broker_do
 
 
 async def test_every_call_ends_in_time_while_the_broker_is_away(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
-    async with world(embedded_broker.bootstrap, tmp_path) as w:
+    async with world(embedded_broker.bootstrap, store) as w:
         w.consume()
         await w.until(lambda: w.subscriptions[0].assigned())
         embedded_broker.kill()
@@ -115,11 +115,11 @@ async def test_every_call_ends_in_time_while_the_broker_is_away(
 
 
 async def test_a_member_that_joins_before_its_topic_exists_waits_for_it(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
     embedded_broker.kill()
     embedded_broker.start()
-    async with world(embedded_broker.bootstrap, tmp_path) as w:
+    async with world(embedded_broker.bootstrap, store) as w:
         embedded_broker.kill()
         embedded_broker.start()
         consumer = w.consume()
@@ -142,10 +142,10 @@ async def nothing_waits(w: World) -> bool:
 
 
 async def test_a_commit_that_was_given_up_fails_quietly(
-    embedded_broker: EmbeddedBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    embedded_broker: EmbeddedBroker, store: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody waits for it any more when the connection breaks."""
-    async with world(embedded_broker.bootstrap, tmp_path) as w:
+    async with world(embedded_broker.bootstrap, store) as w:
         consumer = w.consume()
         await w.publish(w.message(b"a"))
         await w.until(lambda: w.applied == [b"a"])

@@ -1,12 +1,12 @@
 """Dead letters over a real broker: four deliveries, the letter, the `dlt-` record with Spring's headers."""
 
 import struct
-from pathlib import Path
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c
 
+from shared.database.port import Database
 from shared.errors import Refused, Transient
 from shared.messaging.broker import Message
 from shared.messaging.ledger import Asked
@@ -18,9 +18,9 @@ ORIGINAL_HEADERS = (("ce_id", b"1"), ("twice", b"a"), ("twice", b"b"), ("tracepa
 
 
 async def test_four_deliveries_then_a_dead_letter_on_the_same_partition(
-    kafka_bootstrap: str, tmp_path: Path
+    kafka_bootstrap: str, store: Database
 ) -> None:
-    async with world(kafka_bootstrap, tmp_path) as w:
+    async with world(kafka_bootstrap, store) as w:
         w.verdict = lambda record: Transient("frozen") if record.value == b"bad" else None
         await w.publish(w.message(b"good", partition=2))
         await w.publish(w.message(b"bad", partition=2, headers=ORIGINAL_HEADERS))
@@ -51,7 +51,7 @@ async def test_four_deliveries_then_a_dead_letter_on_the_same_partition(
 
 
 async def test_garbage_of_every_kind_gets_its_letter_and_holds_nobody_up(
-    kafka_bootstrap: str, tmp_path: Path
+    kafka_bootstrap: str, store: Database
 ) -> None:
     garbage: list[tuple[bytes | None, bytes | None]] = [
         (b"k", b"\xff\xfe\x00\x80"),
@@ -60,7 +60,7 @@ async def test_garbage_of_every_kind_gets_its_letter_and_holds_nobody_up(
         (None, None),
         (b"\xff", b""),
     ]
-    async with world(kafka_bootstrap, tmp_path) as w:
+    async with world(kafka_bootstrap, store) as w:
         w.verdict = lambda record: None if record.value == b"good" else ValueError("not of this world")
         messages = [Message(w.topic, key, value, ((("h", b"\xff")),), 0) for key, value in garbage]
         await w.publish(*messages, w.message(b"good"))
@@ -76,7 +76,7 @@ async def test_garbage_of_every_kind_gets_its_letter_and_holds_nobody_up(
 
 
 async def test_a_record_that_the_client_itself_cannot_read_gets_a_letter_and_holds_nobody_up(
-    kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka_bootstrap: str, store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A header's name that is no UTF-8: aiokafka raises over the whole batch."""
     build = BatchBuilder._build
@@ -86,7 +86,7 @@ async def test_a_record_that_the_client_itself_cannot_read_gets_a_letter_and_hol
         struct.pack_into(">I", spoilt, 17, calc_crc32c(bytes(spoilt[21:])))
         return bytes(spoilt)
 
-    async with world(kafka_bootstrap, tmp_path) as w:
+    async with world(kafka_bootstrap, store) as w:
         w.verdict = lambda record: None if record.value else ValueError("empty")
         monkeypatch.setattr(BatchBuilder, "_build", spoil)
         await w.publish(w.message(b"a"), w.message(b"b"))
@@ -101,8 +101,8 @@ async def test_a_record_that_the_client_itself_cannot_read_gets_a_letter_and_hol
         await w.until(lambda: _committed(w, {0: 4, 1: 1, 2: None}))
 
 
-async def test_a_replay_is_applied_and_settles_its_letter(kafka_bootstrap: str, tmp_path: Path) -> None:
-    async with world(kafka_bootstrap, tmp_path) as w:
+async def test_a_replay_is_applied_and_settles_its_letter(kafka_bootstrap: str, store: Database) -> None:
+    async with world(kafka_bootstrap, store) as w:
         w.verdict = lambda record: Refused("unknown", "no") if record.value == b"bad" else None
         await w.publish(w.message(b"bad", partition=1, headers=ORIGINAL_HEADERS))
         w.relay()

@@ -4,9 +4,9 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
+from shared.database.port import Database
 from shared.errors import Unreachable
 from shared.messaging.broker import Message, Unpublishable
 from shared.messaging.kafka import KafkaBroker
@@ -15,9 +15,9 @@ from tests.integration.messaging.world import PARTITIONS, World, world
 
 
 async def test_a_broker_that_freezes_costs_a_bounded_time_and_leaves_nothing_behind(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
-    async with world(embedded_broker.bootstrap, tmp_path) as w, no_complaints():
+    async with world(embedded_broker.bootstrap, store) as w, no_complaints():
         broker = KafkaBroker(embedded_broker.bootstrap, publish_seconds=1.0)
         publisher = broker.publisher()
         assert await publisher.publish([w.message(b"a")]) == [None]
@@ -38,9 +38,9 @@ async def test_a_broker_that_freezes_costs_a_bounded_time_and_leaves_nothing_beh
 
 
 async def test_a_broker_that_is_killed_under_way_leaves_nothing_behind(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
-    async with world(embedded_broker.bootstrap, tmp_path) as w, no_complaints():
+    async with world(embedded_broker.bootstrap, store) as w, no_complaints():
         broker = KafkaBroker(embedded_broker.bootstrap, publish_seconds=2.0)
         publisher = broker.publisher()
         await publisher.start()
@@ -58,8 +58,8 @@ async def test_a_broker_that_is_killed_under_way_leaves_nothing_behind(
         await broker.close()
 
 
-async def test_a_missing_topic_is_told_of_at_once(kafka_bootstrap: str, tmp_path: Path) -> None:
-    async with world(kafka_bootstrap, tmp_path) as w:
+async def test_a_missing_topic_is_told_of_at_once(kafka_bootstrap: str, store: Database) -> None:
+    async with world(kafka_bootstrap, store) as w:
         publisher = w.broker.publisher()
         nowhere = Message("there-is-no-such-topic", b"k", b"v")
         assert await publisher.publish([w.message(b"a")]) == [None]
@@ -73,10 +73,10 @@ async def test_a_missing_topic_is_told_of_at_once(kafka_bootstrap: str, tmp_path
 
 
 async def test_what_was_published_reaches_the_topics_that_were_created_anew(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
     """A producer that saw the broker before it came back empty is not used again."""
-    async with world(embedded_broker.bootstrap, tmp_path) as w:
+    async with world(embedded_broker.bootstrap, store) as w:
         publisher = w.broker.publisher()
         assert await publisher.publish([w.message(b"a")]) == [None]
         embedded_broker.kill()
@@ -87,15 +87,15 @@ async def test_what_was_published_reaches_the_topics_that_were_created_anew(
         assert len(await w.read_topic(w.topic, 9)) == 9
 
 
-async def test_a_partition_beyond_the_last_wraps_around(kafka_bootstrap: str, tmp_path: Path) -> None:
-    async with world(kafka_bootstrap, tmp_path) as w:
+async def test_a_partition_beyond_the_last_wraps_around(kafka_bootstrap: str, store: Database) -> None:
+    async with world(kafka_bootstrap, store) as w:
         await w.publish(w.message(b"a", partition=PARTITIONS + 1), w.message(None, key=None, partition=5))
         records = await w.read_topic(w.topic, 2)
         assert {(record.value, record.partition) for record in records} == {(b"a", 1), (None, 2)}
 
 
-async def test_a_record_is_measured_before_it_is_sent(kafka_bootstrap: str, tmp_path: Path) -> None:
-    async with world(kafka_bootstrap, tmp_path) as w:
+async def test_a_record_is_measured_before_it_is_sent(kafka_bootstrap: str, store: Database) -> None:
+    async with world(kafka_bootstrap, store) as w:
         broker = KafkaBroker(kafka_bootstrap, max_record_bytes=1_000)
         publisher = broker.publisher()
         headers = (("h", b"x" * 2_000),)

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from shared.database.port import Database
 from shared.errors import Unreachable
 from shared.messaging.broker import Message, Record, Subscription, TopicPartition
 from shared.messaging.topics import TopicKeeper
@@ -15,9 +15,9 @@ FETCHES = 30
 
 
 async def test_a_consumer_that_comes_before_its_topics_waits_for_them(
-    kafka_bootstrap: str, tmp_path: Path
+    kafka_bootstrap: str, store: Database
 ) -> None:
-    async with world(kafka_bootstrap, tmp_path) as w:
+    async with world(kafka_bootstrap, store) as w:
         topic = f"late-{w.topic}"
         subscription = w.broker.subscription(w.group, [topic])
         await subscription.start()
@@ -31,9 +31,9 @@ async def test_a_consumer_that_comes_before_its_topics_waits_for_them(
 
 
 async def test_a_consumer_whose_broker_comes_back_empty_leaves_the_topics_to_be_created(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
+    embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
-    async with world(embedded_broker.bootstrap, tmp_path) as w:
+    async with world(embedded_broker.bootstrap, store) as w:
         subscription = w.broker.subscription(w.group, [w.topic])
         await subscription.start()
         try:

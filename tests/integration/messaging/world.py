@@ -1,18 +1,17 @@
-"""One program's messaging over a real broker and a real database file."""
+"""One program's messaging over a real broker and a real database."""
 
 import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiokafka
 from sqlalchemy import Connection, select
 
 from shared.clock import SystemClock
-from shared.database.sqlite import SqliteDatabase
+from shared.database.port import Database
 from shared.errors import Unreachable
 from shared.identity import ulids
 from shared.messaging.broker import Headers, Message, Record
@@ -35,14 +34,14 @@ PATIENCE = 120.0
 class World:
     """Topics and groups are its own, so that many can share a broker. verdict: what the handler says."""
 
-    def __init__(self, bootstrap: str, directory: Path) -> None:
+    def __init__(self, bootstrap: str, database: Database) -> None:
         self.topic = f"topic-{uuid.uuid4().hex[:8]}"
         self.group = f"group-{uuid.uuid4().hex[:8]}"
         self.bootstrap = bootstrap
         self.clock = SystemClock()
         self.randomness = random.Random(11)
         self.new_id = ulids(self.clock, self.randomness)
-        self.database = SqliteDatabase(directory / f"{self.group}.db")
+        self.database = database
         self.outbox = Outbox(self.clock)
         self.broker = KafkaBroker(
             bootstrap, membership=Membership(session_seconds=2.0, heartbeat_seconds=0.3)
@@ -189,8 +188,8 @@ class World:
 
 
 @asynccontextmanager
-async def world(bootstrap: str, directory: Path) -> AsyncIterator[World]:
-    one = World(bootstrap, directory)
+async def world(bootstrap: str, database: Database) -> AsyncIterator[World]:
+    one = World(bootstrap, database)
     await one.open()
     try:
         yield one
@@ -200,7 +199,7 @@ async def world(bootstrap: str, directory: Path) -> AsyncIterator[World]:
 
 def create_tables(connection: Connection) -> None:
     for table in (OutboxRow.__table__, LETTER, LEDGER):  # type: ignore[attr-defined]
-        table.create(connection)
+        table.create(connection, checkfirst=True)
 
 
 def subject(record: Record) -> Subject:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from shared.http.asgi_caller import AsgiCaller
 from shared.messaging.memory import MemoryBroker
 from shared.migrations import upgrade
 from shared.program import Surroundings
-from shared.settings import Settings, database_path
+from shared.settings import Settings, database_place
 from stock_service.settings import StockSettings
+from tests.backing import Backing
 
 PATIENCE = 30.0
 """Seconds within which whatever a test waits for must have happened."""
@@ -48,10 +49,11 @@ class ShiftedClock:
 
 @dataclass
 class House:
-    """Four programs, each of which can be away. disk: where their databases lie; patience: of the order
-    service, in seconds, from its next start."""
+    """Four programs, each of which can be away. disk: where their files lie; database: settings of where
+    their data lies, if not there; patience: of the order service, in seconds, from its next start."""
 
     disk: Path
+    database: Mapping[str, Any] = field(default_factory=dict)
     patience: float = 10.0
     clock: ShiftedClock = field(default_factory=ShiftedClock)
     apps: dict[str, FastAPI] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class House:
     async def start(self, name: str) -> None:
         """Start a program on the database that it left behind."""
         settings = self._settings(name)
-        upgrade(database_path(settings, name), name)
+        await asyncio.to_thread(upgrade, database_place(settings, name), name)
         app = self._app(name, settings)
         stack = self._stacks[name] = contextlib.AsyncExitStack()
         await stack.enter_async_context(app.router.lifespan_context(app))
@@ -129,7 +131,7 @@ class House:
         return product["held"], product["sold"], account["held"]
 
     def _settings(self, name: str) -> Settings:
-        common = {**FAST, "data_dir": self.disk}
+        common = {**FAST, "data_dir": self.disk, **self.database}
         if name == "order":
             return OrderSettings(**common, order_patience_seconds=self.patience, order_grace_seconds=5)
         kinds: dict[str, type[Settings]] = {
@@ -155,8 +157,14 @@ PROGRAMS = ("stock", "payment", "order", "coordinator")
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    one = House(tmp_path)
+def database(backing: Backing) -> Mapping[str, Any]:
+    """Settings of where the house has its data, if not on its disk."""
+    return backing.emptied("house", *PROGRAMS)
+
+
+@pytest.fixture
+async def house(tmp_path: Path, database: Mapping[str, Any]) -> AsyncIterator[House]:
+    one = House(tmp_path, database)
     try:
         for name in PROGRAMS:
             await one.start(name)

@@ -22,7 +22,7 @@ from shared.program import Surroundings
 from shared.settings import database_place
 from stock_service.participant import Strategy
 from stock_service.settings import StockSettings
-from tests.postgres import Server
+from tests.backing import Backing
 
 PATIENCE = 60.0
 """Seconds within which whatever a test waits for must have happened."""
@@ -123,20 +123,15 @@ class Machine:
             yield Service(api, client, self.clock)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.at_length)])
-def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
-    return machine_over(request, tmp_path)
+@pytest.fixture
+def machine(backing: Backing, tmp_path: Path) -> Machine:
+    return machine_on(backing, tmp_path)
 
 
-def machine_over(request: pytest.FixtureRequest, disk: Path) -> Machine:
+def machine_on(backing: Backing, disk: Path) -> Machine:
     """Return a machine with the store that the test is run for."""
     clock = ShiftedClock()
-    database: dict[str, Any] = {}
-    if request.param == "postgres":
-        server: Server = request.getfixturevalue("postgres")
-        for program in ("stock", "payment"):
-            server.emptied(f"services_{program}")
-        database = {"database_url": server.url, "database_schema": "services"}
+    database = backing.emptied("services", "stock", "payment")
     return Machine(disk, MemoryBroker(clock), clock, database=database)
 
 

@@ -15,6 +15,7 @@ from shared.migrations import upgrade
 from shared.settings import PORTS
 from stock_service.app import create_app
 from stock_service.settings import StockSettings
+from tests.backing import Backing
 from tests.integration.services.conftest import PATIENCE, Machine, Service, slug
 from tests.ports import free_port
 
@@ -75,10 +76,11 @@ async def test_a_database_without_its_schema_is_refused(machine: Machine) -> Non
 
 
 @contextlib.asynccontextmanager
-async def process(program: str, disk: Path, offset: int):  # type: ignore[no-untyped-def]
+async def process(program: str, backing: Backing, disk: Path, offset: int):  # type: ignore[no-untyped-def]
     """Run a program as users do; it is killed at the end if it still runs."""
     environment = {
         **os.environ,
+        **backing.environment(disk),
         "HANDFAST_DATA_DIR": str(disk),
         "HANDFAST_PORT_OFFSET": str(offset),
     }
@@ -99,12 +101,17 @@ async def process(program: str, disk: Path, offset: int):  # type: ignore[no-unt
 
 
 @pytest.mark.parametrize("program", ["stock", "payment"])
-async def test_a_program_lives_without_its_broker_and_stops_when_told(program: str, tmp_path: Path) -> None:
-    upgrade(tmp_path / f"{program}.db", program)
+async def test_a_program_lives_without_its_broker_and_stops_when_told(
+    program: str, backing: Backing, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(upgrade, backing.place(program, tmp_path), program)
     offset = free_port() - PORTS[program]
     assert offset > 0
     url = f"http://127.0.0.1:{PORTS[program] + offset}"
-    async with process(program, tmp_path, offset) as running, httpx.AsyncClient(base_url=url) as client:
+    async with (
+        process(program, backing, tmp_path, offset) as running,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
         async with asyncio.timeout(PATIENCE):
             while not await alive(client):  # noqa: ASYNC110 - another process gives no signal
                 await asyncio.sleep(0.05)
@@ -116,8 +123,8 @@ async def test_a_program_lives_without_its_broker_and_stops_when_told(program: s
             assert await running.wait() == 0
 
 
-async def test_a_program_says_what_to_do_about_a_missing_schema(tmp_path: Path) -> None:
-    async with process("stock", tmp_path, free_port() - PORTS["stock"]) as running:
+async def test_a_program_says_what_to_do_about_a_missing_schema(backing: Backing, tmp_path: Path) -> None:
+    async with process("stock", backing, tmp_path, free_port() - PORTS["stock"]) as running:
         async with asyncio.timeout(PATIENCE):
             _, told = await running.communicate()
         assert running.returncode != 0

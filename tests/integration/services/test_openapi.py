@@ -24,6 +24,7 @@ from payment_service.settings import PaymentSettings
 from shared.migrations import upgrade
 from shared.settings import PORTS
 from stock_service.settings import StockSettings
+from tests.backing import Backing
 from tests.ports import free_port
 
 PRODUCTS = {f"/api/v1/products/{product_id}": {"onHand": 1_000} for product_id in ("0", "1", "p")}
@@ -40,14 +41,14 @@ thorough = settings(max_examples=10, deadline=None, suppress_health_check=list(H
 
 
 @pytest.fixture(scope="module")
-def stock_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with _running("stock", tmp_path_factory.mktemp("stock"), PRODUCTS) as url:
+def stock_url(backing: Backing, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with _running("stock", backing, tmp_path_factory.mktemp("stock"), PRODUCTS) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def payment_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with _running("payment", tmp_path_factory.mktemp("payment"), ACCOUNTS) as url:
+def payment_url(backing: Backing, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with _running("payment", backing, tmp_path_factory.mktemp("payment"), ACCOUNTS) as url:
         yield url
 
 
@@ -89,11 +90,12 @@ def _may_be_refused(case: schemathesis.Case[Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _running(program: str, disk: Path, seeds: dict[str, dict[str, int]]) -> Iterator[str]:
-    upgrade(disk / f"{program}.db", program)
+def _running(program: str, backing: Backing, disk: Path, seeds: dict[str, dict[str, int]]) -> Iterator[str]:
+    upgrade(backing.place(program, disk), program)
     offset = free_port() - PORTS[program]
     url = f"http://127.0.0.1:{PORTS[program] + offset}"
-    environment = {**os.environ, "HANDFAST_DATA_DIR": str(disk), "HANDFAST_PORT_OFFSET": str(offset)}
+    own = {"HANDFAST_DATA_DIR": str(disk), "HANDFAST_PORT_OFFSET": str(offset)}
+    environment = {**os.environ, **backing.environment(disk), **own}
     running = subprocess.Popen(
         [sys.executable, "-m", f"{program}_service.app"], env=environment, stderr=subprocess.DEVNULL
     )

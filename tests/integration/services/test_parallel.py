@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from stock_service.participant import BY_STRATEGY
-from tests.integration.services.conftest import Machine, Service, machine_over, slug
+from tests.backing import Backing
+from tests.integration.services.conftest import Machine, Service, machine_on, slug
 
 STOCKS, PAYMENTS = "/api/v1/stocks", "/api/v1/payments"
 
@@ -18,7 +19,8 @@ STOCKS, PAYMENTS = "/api/v1/stocks", "/api/v1/payments"
 @pytest.fixture(params=["sqlite", "postgres"])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
     """Every store: what comes at once must not depend on a database that writes one thing at a time."""
-    return machine_over(request, tmp_path)
+    server = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    return machine_on(Backing(server), tmp_path)
 
 
 async def at_once(calls: Iterable[Any]) -> list[httpx.Response]:
