@@ -24,6 +24,7 @@ from cli.launcher import ForkServerClient, Launched, execute
 from cli.machine import resident_mib
 from cli.outcome import CommandError, Usage
 from cli.programs import BROKER, Instance, broker_port, instances, programs, stopping_order, taken
+from cli.publication import publish
 from cli.supervisor import Supervisor
 from shared.errors import HandfastError
 from shared.http.sockets import bound
@@ -206,6 +207,7 @@ class Stack:
                 raise CommandError(f"{place} can't be migrated: {failure.detail}") from failure
             if changed:
                 self._announce(f"database of {program.name} migrated")
+        publish(self._settings)
 
     def _insist_on_supervision(self) -> None:
         if crashed := self._supervisor.crashed():

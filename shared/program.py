@@ -27,6 +27,7 @@ from shared.http.application import create_api
 from shared.http.caller import Caller
 from shared.identity import NewId, ulids
 from shared.messaging.broker import Broker
+from shared.messaging.capture import CaptureWatch
 from shared.messaging.consumer import Consumer, Listener
 from shared.messaging.kafka import KafkaBroker
 from shared.messaging.kafka_subscription import Membership
@@ -78,7 +79,7 @@ class Program:
         self.database = given.database or _database(settings, name, self.randomness)
         self.broker = given.broker or _kafka(settings, name)
         self.caller = given.caller or AiohttpCaller(max_connections=settings.max_calls_in_flight)
-        self.outbox = Outbox(self.clock)
+        self.outbox = Outbox(self.clock, captured=settings.outbox == "cdc")
         self.bell = Bell()
         self.health = Health()
         self.metrics = Metrics(CollectorRegistry())
@@ -115,6 +116,9 @@ class Program:
             registry=self.metrics.registry,
         )
         self.run("relay", relay.run, relay.health)
+        if self.settings.outbox == "cdc":
+            watch = CaptureWatch(self.database, self.settings.outbox_slot)
+            self.run("capture", watch.run, watch.health)
         self._listeners += listeners
         topics = [listener.topic for listener in listeners]
         keeper = TopicKeeper(self.broker, dict.fromkeys([*topics, *publishes], self.settings.partitions))

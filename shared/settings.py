@@ -6,12 +6,12 @@ defaults are the ones that docs/settings.md lists.
 
 import re
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.database.place import Place, Schema, is_postgres_url
+from shared.database.place import Place, Schema, is_postgres_url, with_password
 
 PORTS: Final = {"coordinator": 8886, "order": 8887, "stock": 8888, "payment": 8889}
 """The programs and their ports, to which `port_offset` is added."""
@@ -34,6 +34,11 @@ class Settings(BaseSettings):
         None,
         description="PostgreSQL database of all programs, as postgresql://user:password@host:port/name. "
         "Empty: a SQLite file each in the data directory.",
+    )
+    database_password_file: Path | None = Field(
+        None,
+        description="File that holds the password of that database, such as a mounted secret, where the URL "
+        "has none; read at start.",
     )
     database_schema: str = Field(
         "handfast",
@@ -103,6 +108,12 @@ class Settings(BaseSettings):
         None,
         description="Base URL that this program writes into the links it hands out. Empty: the URL under "
         "which it is called.",
+    )
+
+    outbox: Literal["relay", "cdc"] = Field(
+        "relay",
+        description="Who publishes what a program has to say: the program itself (relay), or Debezium out of "
+        "PostgreSQL's log (cdc), which leaves dead letters and replays to the program.",
     )
 
     retry: str = Field(
@@ -200,6 +211,33 @@ class Settings(BaseSettings):
             raise ValueError("write it as postgresql://user:password@host:port/name")
         return url
 
+    @model_validator(mode="after")
+    def _has_what_it_builds_on(self) -> Self:
+        self.database_dsn()
+        if self.outbox == "cdc" and self.database_url is None:
+            raise ValueError("HANDFAST_OUTBOX=cdc captures PostgreSQL's log: set HANDFAST_DATABASE_URL")
+        return self
+
+    def database_dsn(self) -> SecretStr | None:
+        """Return the URL of the PostgreSQL database with its password, from wherever that is kept.
+
+        None: there is no such database. Raises ValueError, which says what to do.
+        """
+        if self.database_password_file is None or self.database_url is None:
+            return self.database_url
+        try:
+            password = self.database_password_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"HANDFAST_DATABASE_PASSWORD_FILE can't be read: {type(error).__name__}"
+            ) from None
+        return SecretStr(with_password(self.database_url.get_secret_value(), password))
+
+    @property
+    def outbox_slot(self) -> str:
+        """The replication slot, and the publication, by which the outboxes are captured."""
+        return f"{self.database_schema}_outbox"
+
     @property
     def bootstrap(self) -> str:
         """The Kafka brokers to connect to, as host:port,host:port."""
@@ -234,8 +272,9 @@ class Settings(BaseSettings):
 
 def database_place(settings: Settings, name: str) -> Place:
     """Return where a program's data lies: its schema in the PostgreSQL database, or its SQLite file."""
-    if settings.database_url is not None:
-        return Schema(settings.database_url.get_secret_value(), f"{settings.database_schema}_{name}")
+    url = settings.database_dsn()
+    if url is not None:
+        return Schema(url.get_secret_value(), f"{settings.database_schema}_{name}")
     return database_path(settings, name)
 
 

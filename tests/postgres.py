@@ -35,6 +35,7 @@ _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "fsync": "on",
+    "wal_level": "logical",  # The outboxes may be captured.
     "shared_buffers": "64MB",
     "max_connections": "100",
     # Deadlocks are made on purpose here; nobody wants to wait a second for each.
@@ -47,7 +48,7 @@ class CannotRun(Exception):
 
 
 class Server:
-    """A running server. url: of its one database, as HANDFAST_DATABASE_URL takes it."""
+    """A running server. url: of its one database, as HANDFAST_DATABASE_URL takes it; data: its directory."""
 
     def __init__(self, home: Path, program: Path, data: Path, port: int, user: dict[str, Any]) -> None:
         self.port = port
@@ -55,7 +56,7 @@ class Server:
         self._command = [str(program), "-D", str(data), "-p", str(port)]
         self._command += [f"-c{name}={value}" for name, value in _SETTINGS.items()]
         self._home = home
-        self._data = data
+        self.data = data
         self._user = user
         self._names = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
@@ -171,7 +172,7 @@ class Server:
         # was killed has left its file behind.
         assert self._process is not None
         try:
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
         return len(lines) > 7 and lines[0] == str(self._process.pid) and lines[7].strip() == "ready"

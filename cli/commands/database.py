@@ -5,6 +5,7 @@ import typer
 from cli.console import Console
 from cli.options import DataDir, PortOffset, load_settings
 from cli.outcome import CommandError
+from cli.publication import publish
 from shared.errors import HandfastError
 from shared.migrations import upgrade as upgrade_schema
 from shared.settings import PORTS, database_place
@@ -30,3 +31,5 @@ def upgrade(data_dir: DataDir = None, port_offset: PortOffset = None) -> None:
         except HandfastError as error:
             raise CommandError(f"{place}: {error.detail}") from error
         console.line(f"{place}: {'upgraded' if changed else 'up to date'}")
+    if (publication := publish(settings)) is not None:
+        console.line(f"outboxes published as {publication}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 SCHEMES: Final = frozenset({"postgresql", "postgresql+asyncpg", "postgres"})
 """What the URL of a PostgreSQL database begins with."""
@@ -34,3 +34,12 @@ def is_postgres_url(url: str) -> bool:
     """Say whether a URL is one of a PostgreSQL database."""
     scheme, separator, rest = url.partition("://")
     return scheme in SCHEMES and bool(separator) and bool(rest)
+
+
+def with_password(url: str, password: str) -> str:
+    """Return a database's URL with a password; raise ValueError where it has one, or names no user."""
+    parts = urlsplit(url)
+    if not parts.username or parts.password is not None:
+        raise ValueError("the URL must name a user, and no password, where the password is kept elsewhere")
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()

@@ -1,20 +1,30 @@
-"""The transactional outbox: a message is a row, written in the transaction whose news it carries."""
+"""The transactional outbox: a message is a row, written in the transaction whose news it carries.
+
+Who publishes it is a setting. The relay reads the rows that are there and removes what is published. Or
+events are captured from the database's log (adr/0023): their rows are removed in the transaction that writes
+them, so that they are in the log alone, and each header of an event is a column. What has other headers or a
+partition of its own (dead letters and replays) doesn't fit there, and is the relay's in either case.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pydantic_core
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, bindparam, delete, select
 from sqlmodel import Field, SQLModel
 
-from shared.clock import Clock
+from shared.clock import Clock, Millis
 from shared.database.port import announce, table_of
 from shared.database.prepared import Prepared
 from shared.messaging.broker import Headers, Message
 
 
 class OutboxRow(SQLModel, table=True):
-    """One message that waits to be published. Its columns are what an outbox event router expects."""
+    """One message that waits to be published.
+
+    ce_specversion and what follows: the headers of an event that is captured, where an outbox event router
+    finds them; `headers` has none then.
+    """
 
     __tablename__ = "outbox"
 
@@ -30,10 +40,21 @@ class OutboxRow(SQLModel, table=True):
     value: bytes | None = Field(default=None, sa_type=LargeBinary)
     headers: bytes = Field(sa_type=LargeBinary)
     created_at: int = Field(sa_type=BigInteger)
+    ce_specversion: str | None = None
+    ce_id: str | None = None
+    ce_source: str | None = None
+    ce_type: str | None = None
+    ce_time: str | None = None
+    traceparent: str | None = None
 
+
+EVENT_HEADERS: Final = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "traceparent")
+"""The headers of an event, each of which has a column of its name. All but the last are always there."""
 
 _OUTBOX = table_of(OutboxRow)
-_INSERT = Prepared(_OUTBOX.insert().inline(), ("topic", "partition", "key", "value", "headers", "created_at"))
+_FILLED = ("topic", "partition", "key", "value", "headers", "created_at")
+_INSERT = Prepared(_OUTBOX.insert().inline(), _FILLED)
+_INSERT_EVENT = Prepared(_OUTBOX.insert().returning(_OUTBOX.c.id), (*_FILLED, *EVENT_HEADERS))
 _OLDEST = (
     select(
         _OUTBOX.c.id,
@@ -52,28 +73,31 @@ _DELETE = Prepared(delete(_OUTBOX).where(_OUTBOX.c.id == bindparam("row")))
 
 
 class Outbox:
-    """Writes messages into the outbox of the transaction at hand."""
+    """Writes messages into the outbox of the transaction at hand.
 
-    def __init__(self, clock: Clock) -> None:
+    captured: whether events are published out of the database's log, and by no relay.
+    """
+
+    def __init__(self, clock: Clock, *, captured: bool = False) -> None:
         self._clock = clock
+        self._captured = captured
 
     def add(self, connection: Connection, messages: Iterable[Message]) -> None:
-        """Insert the messages; the relay publishes them after the commit."""
+        """Insert the messages, which are published after the commit."""
         now = self._clock.now()
-        rows = [
-            {
-                "topic": message.topic,
-                "partition": message.partition,
-                "key": message.key,
-                "value": message.value,
-                "headers": encode_headers(message.headers),
-                "created_at": now,
-            }
-            for message in messages
-        ]
-        if rows:
-            _INSERT.run_many(connection, rows)
+        relayed: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
+        for message in messages:
+            event = _event(message) if self._captured else None
+            if event is None:
+                relayed.append(_row(message, message.headers, now))
+            else:
+                events.append(_row(message, (), now) | event)
+        if relayed:
+            _INSERT.run_many(connection, relayed)
             announce(connection)
+        if events:
+            _log(connection, events)
 
 
 def oldest(connection: Connection, most: int, *, without: Collection[str] = ()) -> list[tuple[int, Message]]:
@@ -90,9 +114,42 @@ def oldest(connection: Connection, most: int, *, without: Collection[str] = ()) 
 
 
 def remove(connection: Connection, rows: Collection[int]) -> None:
-    """Remove rows that the broker has acknowledged."""
+    """Remove rows that nobody has to publish any more."""
     if rows:
         _DELETE.run_many(connection, [{"row": row} for row in rows])
+
+
+def _row(message: Message, headers: Headers, now: Millis) -> dict[str, Any]:
+    return {
+        "topic": message.topic,
+        "partition": message.partition,
+        "key": message.key,
+        "value": message.value,
+        "headers": encode_headers(headers),
+        "created_at": now,
+    }
+
+
+def _event(message: Message) -> dict[str, str | None] | None:
+    """Return a message's headers as columns, or None where they, or its partition, have no column."""
+    found = dict(message.headers)
+    fits = len(found) == len(message.headers) and found.keys() | {"traceparent"} == set(EVENT_HEADERS)
+    if not fits or message.partition is not None:
+        return None
+    columns = {name: value.decode("latin-1") for name, value in message.headers}
+    if not all(text.isascii() and text.isprintable() for text in columns.values()):
+        return None
+    return {"traceparent": None, **columns}
+
+
+def _log(connection: Connection, events: Iterable[dict[str, Any]]) -> None:
+    """Have the database's log tell of the rows, and the table keep none of them."""
+    rows = []
+    for event in events:
+        written = _INSERT_EVENT.row(connection, event)
+        assert written is not None, "an INSERT returns the row"
+        rows.append(written[0])
+    remove(connection, rows)
 
 
 def encode_headers(headers: Headers) -> bytes:

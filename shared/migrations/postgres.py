@@ -6,6 +6,7 @@ upgrades at once run one after the other. Each function runs an event loop of it
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -39,8 +40,21 @@ def drop(schema: Schema) -> None:
     asyncio.run(_drop(schema))
 
 
+async def connect(schema: Schema) -> Any:
+    """Return a connection of asyncpg's to a schema; raise DatabaseUnavailable."""
+    try:
+        return await asyncpg.connect(
+            schema.dsn,
+            timeout=CONNECT_SECONDS,
+            server_settings={"search_path": schema.name, "application_name": f"{schema.name} upgrade"},
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        said = str(error) or type(error).__name__
+        raise DatabaseUnavailable(f"There is no connection to {schema}: {said}") from error
+
+
 async def _drop(schema: Schema) -> None:
-    connection = await _connect(schema)
+    connection = await connect(schema)
     try:
         await connection.execute(f'DROP SCHEMA IF EXISTS "{schema.name}" CASCADE')
     finally:
@@ -48,7 +62,7 @@ async def _drop(schema: Schema) -> None:
 
 
 async def _applied(schema: Schema) -> frozenset[str]:
-    connection = await _connect(schema)
+    connection = await connect(schema)
     try:
         # Looked up first: a statement about a table that isn't there would fail.
         if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
@@ -59,10 +73,9 @@ async def _applied(schema: Schema) -> frozenset[str]:
 
 
 async def _in_one_transaction(schema: Schema, work: Callable[[Connection], T]) -> T:
-    async def connect() -> Any:
-        return await _connect(schema)
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=partial(connect, schema), poolclass=NullPool
+    )
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(lambda plain: _prepared(plain, schema, work))
@@ -94,15 +107,3 @@ _OTHERWISE: Final = text(
     "WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND attnum > 0 "
     "AND NOT attisdropped AND collname <> 'C' ORDER BY relname, attnum"
 )
-
-
-async def _connect(schema: Schema) -> Any:
-    try:
-        return await asyncpg.connect(
-            schema.dsn,
-            timeout=CONNECT_SECONDS,
-            server_settings={"search_path": schema.name, "application_name": f"{schema.name} upgrade"},
-        )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        said = str(error) or type(error).__name__
-        raise DatabaseUnavailable(f"There is no connection to {schema}: {said}") from error

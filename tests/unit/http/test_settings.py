@@ -80,3 +80,39 @@ def test_health_names_what_is_wrong() -> None:
         "relay": "The broker is away.",
         "consumer": "The check failed: ZeroDivisionError.",
     }
+
+
+def test_a_databases_password_may_lie_in_a_file(tmp_path: Path) -> None:
+    mounted = tmp_path / "password"
+    mounted.write_text("p@ss/w:rd %\n", encoding="utf-8")
+    settings = Settings(
+        _env_file=None, database_url="postgresql://u@h:5433/d?sslmode=require", database_password_file=mounted
+    )
+    dsn = settings.database_dsn()
+    assert dsn is not None
+    assert dsn.get_secret_value() == "postgresql://u:p%40ss%2Fw%3Ard%20%25@h:5433/d?sslmode=require"
+    assert "p@ss" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("postgresql://u:known@h/d", "no password"), ("postgresql://h/d", "name a user")],
+)
+def test_a_password_that_has_two_places_or_no_owner_is_named(tmp_path: Path, url: str, said: str) -> None:
+    mounted = tmp_path / "password"
+    mounted.write_text("secret", encoding="utf-8")
+    with pytest.raises(ValidationError, match=said) as refused:
+        Settings(_env_file=None, database_url=url, database_password_file=mounted)
+    assert "known" not in str(refused.value)
+
+
+def test_a_password_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="HANDFAST_DATABASE_PASSWORD_FILE can't be read"):
+        Settings(
+            _env_file=None, database_url="postgresql://u@h/d", database_password_file=tmp_path / "nowhere"
+        )
+
+
+def test_only_postgresql_can_be_captured() -> None:
+    with pytest.raises(ValidationError, match="set HANDFAST_DATABASE_URL"):
+        Settings(_env_file=None, outbox="cdc")
