@@ -18,6 +18,7 @@ from coordinator.transaction import UNDECIDED, Call, State, Transaction, advance
 from shared.bell import Bell
 from shared.clock import Clock, Millis
 from shared.database.port import Database
+from shared.errors import Transient
 from shared.messaging.broker import Message
 from shared.messaging.outbox import Outbox
 from shared.tcc.confirmations import confirm_message
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 BATCH: Final = 100
 """How many due transactions are taken at a time; with the pause between, the limit on re-publication."""
+MOST_PAUSES: Final = 10
+"""The longest wait between two looks while the database is away, in usual ones."""
 
 
 class Driver:
@@ -156,13 +159,22 @@ class Driver:
         )
 
     async def run(self) -> None:
-        """Find what is due and nobody drives, until cancelled; then stop what is under way."""
+        """Find what is due and nobody drives, until cancelled; then stop what is under way.
+
+        While the database is away, look again after a pause that doubles up to MOST_PAUSES of the usual ones.
+        """
+        pauses = 1
         try:
             while True:
-                taken = await self._take_due()
+                try:
+                    taken = await self._take_due()
+                    pauses = 1
+                except Transient as error:
+                    logger.warning("What is due can't be looked for now: %s", error.detail)
+                    taken, pauses = [], min(2 * pauses, MOST_PAUSES)
                 for transaction in taken:
                     self.drive_behind(transaction)
-                await asyncio.sleep(self._poll)
+                await asyncio.sleep(pauses * self._poll)
         finally:
             await self.stop()
 
@@ -257,8 +269,12 @@ class Driver:
     async def _drive_safely(self, transaction: Transaction) -> None:
         try:
             await self.drive(transaction)
+        # It stays in the log and is due again when its lease ends.
+        except Transient as error:
+            logger.warning(
+                "transaction %s could not be driven on: %s", transaction.transaction_id, error.detail
+            )
         except Exception:
-            # It stays in the log and is due again when its lease ends.
             logger.exception("transaction %s could not be driven on", transaction.transaction_id)
 
     async def _read(self, transaction_id: str) -> Transaction | None:

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,11 @@ _END: Final = re.compile(
     r"(?P<name>\w+) (?P<how>(?:ended with|was ended by|could not be) .*); it is started again"
 )
 _RENEWAL: Final = f"{BROKER} holds "
+_UNABLE: Final = "ended with exit code 3"
+_NO_SERVER: Final = re.compile(r"Startup can't go on: .*\bno connection to postgresql://", re.DOTALL)
+_GIVEN_UP: Final = re.compile(r"Application startup failed\. Exiting\.$")
+"""What the server of the programs says and does after that."""
+_NOBODY: Final[Mapping[str, int]] = {}
 
 
 def standing_alone(customers: Customers, snapshot: Snapshot) -> list[str]:
@@ -44,10 +50,19 @@ def ends(output: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield found["name"], found["how"]
 
 
-def unexplained_ends(output: Sequence[str], sent: Mapping[str, int]) -> list[str]:
-    """Return the processes that ended by themselves. output: of `up`; sent: how often each was told to."""
+def unexplained_ends(
+    output: Sequence[str], sent: Mapping[str, int], unable: Mapping[str, int] = _NOBODY
+) -> list[str]:
+    """Return the processes that ended by themselves.
+
+    output: of `up`; sent: how often each was told to; unable: how often each could not start.
+    """
     told = list(ends(output))
     expected = Counter(sent) + Counter({BROKER: sum(line.startswith(_RENEWAL) for line in output)})
+    for name, times in unable.items():
+        for _ in range(times):
+            if (name, _UNABLE) in told:
+                told.remove((name, _UNABLE))
     counted = Counter(name for name, _ in told)
     findings = [
         f"[nobody ends by himself] {name} ended {times} times, and was told to {expected[name]} times"
@@ -62,13 +77,25 @@ def unexplained_ends(output: Sequence[str], sent: Mapping[str, int]) -> list[str
     return findings
 
 
+def unable_to_start(logs: Path) -> Counter[str]:
+    """Return how often each program could not start because its database's server could not be reached.
+
+    It ends then, and is started again: nobody waits for a server that may have another address by now.
+    """
+    return Counter(
+        name for name, log in _of_programs(logs) for line in _errors(log) if _NO_SERVER.search(line)
+    )
+
+
 def alarms(logs: Path) -> list[str]:
-    """Return what programs logged as an error: what must not happen while everybody keeps the rules."""
-    findings = []
-    for log in sorted(logs.glob("*.log*")):
-        if log.name.split(".")[0] in PORTS:
-            findings += [f"[no alarm] {log.name}: {line}" for line in _errors(log)]
-    return findings
+    """Return what programs logged as an error, but for a start that found no server: what must not happen
+    while everybody keeps the rules."""
+    return [
+        f"[no alarm] {log.name}: {line}"
+        for _, log in _of_programs(logs)
+        for before, line in pairwise(("", *_errors(log)))
+        if not _NO_SERVER.search(line) and not (_GIVEN_UP.search(line) and _NO_SERVER.search(before))
+    ]
 
 
 def left_behind(running: Mapping[int, int | None], stack: OwnStack, code: int) -> list[str]:
@@ -99,6 +126,14 @@ def tail(logs: Path, lines: int) -> str:
         last = log.read_text(errors="replace").splitlines()[-lines:]
         ends.append("\n".join([f"the end of {log}:", *(f"  {line[:500]}" for line in last)]))
     return "\n".join(ends)
+
+
+def _of_programs(logs: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the logs of programs, with whose each is."""
+    for log in sorted(logs.glob("*.log*")):
+        name = log.name.split(".")[0]
+        if name in PORTS:
+            yield name, log
 
 
 def _errors(log: Path) -> Iterator[str]:

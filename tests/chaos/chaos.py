@@ -26,7 +26,15 @@ import aiohttp
 from cli.stack import OwnStack, free_port_offset, start_stack
 from shared.settings import PORTS
 from tests.backing import Backing
-from tests.chaos.aftermath import alarms, ends, family_of, left_behind, standing_alone, unexplained_ends
+from tests.chaos.aftermath import (
+    alarms,
+    ends,
+    family_of,
+    left_behind,
+    standing_alone,
+    unable_to_start,
+    unexplained_ends,
+)
 from tests.chaos.plan import (
     CUSTOMERS,
     DATABASE,
@@ -242,7 +250,8 @@ class _Run:
         if await collect(clerk.read, deposits) != snapshot:
             violations.append("[repeats change nothing] what is left differs after orders were placed again")
         violations += [f"[the answers fit] {wrong}" for wrong in customers.wrong]
-        violations += unexplained_ends(self._stack.output, self._processes.sent)
+        unable = unable_to_start(self._stack.directory.logs)
+        violations += unexplained_ends(self._stack.output, self._processes.sent, unable)
         statuses = Counter(order.status for order in snapshot.orders)
         one = self._outcome
         one.violations += violations

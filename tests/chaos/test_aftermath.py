@@ -1,10 +1,13 @@
 """What went wrong besides the invariants is found, and what was done on purpose isn't."""
 
+import json
 from pathlib import Path
 
-from tests.chaos.aftermath import alarms, unexplained_ends
+from tests.chaos.aftermath import alarms, unable_to_start, unexplained_ends
 
 KILLED = "stock was ended by SIGKILL; it is started again in 0.1 s"
+UNABLE = "order ended with exit code 3; it is started again in 0.1 s"
+GIVEN_UP = "Application startup failed. Exiting."
 RESTARTED = "order ended with exit code 0; it is started again in 0.1 s"
 
 
@@ -30,6 +33,25 @@ def test_a_broker_that_is_renewed_is_explained() -> None:
         "broker was ended by SIGTERM; it is started again in 0.1 s",
     ]
     assert unexplained_ends(output, {}) == []
+
+
+def test_a_start_without_the_server_of_the_database_is_explained_and_no_alarm(tmp_path: Path) -> None:
+    said = "Startup can't go on: There is no connection to postgresql://127.0.0.1:5432/shop, schema x: reset"
+    lines = [{"level": "ERROR", "message": said}, {"level": "ERROR", "message": GIVEN_UP}]
+    (tmp_path / "order.log").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    unable = unable_to_start(tmp_path)
+    assert unable == {"order": 1}
+    assert alarms(tmp_path) == []
+    assert unexplained_ends([UNABLE], {}, unable) == []
+    assert len(unexplained_ends([UNABLE, UNABLE], {}, unable)) == 2
+
+
+def test_a_start_that_fails_for_another_reason_is_an_alarm(tmp_path: Path) -> None:
+    said = "Startup can't go on: The database of order has no schema yet"
+    lines = [{"level": "ERROR", "message": said}, {"level": "ERROR", "message": GIVEN_UP}]
+    (tmp_path / "order.log").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert unable_to_start(tmp_path) == {}
+    assert len(alarms(tmp_path)) == 2
 
 
 def test_errors_in_the_logs_of_programs_are_alarms(tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from tests.simulation.loop import run_virtually
 from tests.unit.coordinator.world import LOST, World, outcome_record, problem, world
 
 
-def virtually(story: Callable[[World], Awaitable[None]], confirm: str = "kafka:things", **more: bool) -> None:
+def virtually(
+    story: Callable[[World], Awaitable[None]], confirm: str = "kafka:things", *, recovery: bool = True
+) -> None:
     async def run() -> None:
-        async with world(confirm, **more) as one:
+        async with world(confirm, recovery=recovery) as one:
             await story(one)
 
     run_virtually(run())

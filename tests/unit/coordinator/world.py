@@ -74,10 +74,10 @@ class ScriptedCaller:
 class World:
     """Everything a test of the coordinator needs."""
 
-    def __init__(self, confirm: str) -> None:
+    def __init__(self, confirm: str, database: InlineDatabase) -> None:
         loop = asyncio.get_running_loop()
         self.clock = VirtualClock(loop)
-        self.database = InlineDatabase()
+        self.database = database
         self.caller = ScriptedCaller(self.clock)
         registry = Registry(
             [
@@ -164,9 +164,11 @@ def outcome_record(message: Message, outcome: str) -> Record:
 
 
 @asynccontextmanager
-async def world(confirm: str = "kafka:things", *, recovery: bool = True) -> AsyncIterator[World]:
+async def world(
+    confirm: str = "kafka:things", *, recovery: bool = True, database: InlineDatabase | None = None
+) -> AsyncIterator[World]:
     """Run a coordinator, with its recovery loop, until the test is done with it."""
-    one = World(confirm)
+    one = World(confirm, database or InlineDatabase())
     await one.database.start()
     await one.database.write(lambda connection: SQLModel.metadata.create_all(connection, tables=list(TABLES)))
     loop = asyncio.create_task(one.driver.run()) if recovery else None
