@@ -19,7 +19,7 @@ from typing import Any
 from cli.broker import ENVIRONMENT as BROKER_ENVIRONMENT
 from cli.broker import Renewal, broker_command
 from cli.datadir import DataDirectory, started_at
-from cli.ephemeral import drop_schemas, ephemeral_settings, scratch_directory
+from cli.ephemeral import new_stack, remove_leftovers, remove_stack
 from cli.launcher import ForkServerClient, Launched, execute
 from cli.machine import resident_mib
 from cli.outcome import CommandError, Usage
@@ -53,7 +53,7 @@ async def run_up(
         )
     stopping = asyncio.Event()
     if ephemeral:
-        settings = ephemeral_settings(settings, scratch_directory())
+        settings = await asyncio.to_thread(_begin_ephemeral, settings)
     directory = DataDirectory(settings.data_dir)
     directory.acquire()
     stack = Stack(settings, directory, announce, instances_of_each)
@@ -68,9 +68,23 @@ async def run_up(
         await stack.stop()
         directory.release()
         if ephemeral:
-            directory.remove()
-            await asyncio.to_thread(drop_schemas, settings)
+            await asyncio.to_thread(_end_ephemeral, settings, announce)
     announce("stopped")
+
+
+def _begin_ephemeral(settings: Settings) -> Settings:
+    try:
+        remove_leftovers(settings)
+    except HandfastError as failure:
+        raise CommandError(f"the database can't be used: {failure.detail}") from failure
+    return new_stack(settings)
+
+
+def _end_ephemeral(settings: Settings, announce: Announce) -> None:
+    try:
+        remove_stack(settings)
+    except HandfastError as failure:
+        announce(f"its data is left to the next ephemeral stack to remove: {failure.detail}")
 
 
 class Stack:

@@ -1,5 +1,6 @@
 """The whole stack on PostgreSQL: orders live there, not in files, and outlive the programs and the server."""
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 from cli.api import Api
 from cli.outcome import CommandError
 from cli.stack import OwnStack, own_stack, start_stack
+from shared.database.place import Schema
+from shared.settings import database_place
+from tests.backing import Backing
 from tests.e2e.waiting import eventually
 from tests.postgres import Server
 
@@ -60,6 +64,24 @@ def test_an_ephemeral_stack_leaves_no_schema(postgres: Server) -> None:
         assert len(schemas(postgres, "handfast")) == len(before) + 4
         place(stack, "one")
     assert schemas(postgres, "handfast") == before
+
+
+@pytest.mark.at_length
+def test_what_a_killed_ephemeral_stack_left_is_removed_by_the_next(postgres: Server) -> None:
+    environment = Backing(postgres).environment() | {"HANDFAST_DATABASE_SCHEMA": postgres.prefix()}
+    prefix = environment["HANDFAST_DATABASE_SCHEMA"]
+    killed = start_stack(environment=environment)
+    killed.kill()
+    assert len(schemas(postgres, prefix)) == 4
+    lock = killed.settings.data_dir / "up.lock"
+    os.utime(lock, (0, 0))
+    with own_stack(environment=environment) as stack:
+        assert not lock.parent.exists()
+        own = database_place(stack.settings, "order")
+        assert isinstance(own, Schema)
+        assert len(schemas(postgres, prefix)) == 4
+        assert own.name in schemas(postgres, prefix)
+    assert schemas(postgres, prefix) == []
 
 
 def _taken(stack: OwnStack, order_id: str) -> bool:
