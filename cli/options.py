@@ -34,8 +34,10 @@ def load_settings(port_offset: int | None = None, data_dir: Path | None = None) 
     try:
         return Settings(**{name: value for name, value in said.items() if value is not None})
     except ValidationError as error:
+        # What concerns several settings belongs to none of them, and names them itself.
         wrong = "; ".join(
-            f"HANDFAST_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()
+            ": ".join([*(f"HANDFAST_{'_'.join(map(str, e['loc'])).upper()}" for _ in e["loc"][:1]), e["msg"]])
+            for e in error.errors()
         )
         raise Usage(f"settings that can't be used: {wrong}") from error
 

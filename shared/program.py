@@ -31,6 +31,7 @@ from shared.messaging.capture import CaptureWatch
 from shared.messaging.consumer import Consumer, Listener
 from shared.messaging.kafka import KafkaBroker
 from shared.messaging.kafka_subscription import Membership
+from shared.messaging.kafka_topic_shape import TopicShape
 from shared.messaging.letter_office import LetterOffice
 from shared.messaging.letter_routes import dead_letter_routes
 from shared.messaging.outbox import Outbox
@@ -246,9 +247,16 @@ def _kafka(settings: Settings, name: str) -> KafkaBroker:
     # The embedded broker lets a joining member wait for half of its session, and keeps a dead one until its
     # session is over; Apache Kafka takes no session of less than 6 s unless it is told to.
     session_seconds = 3.0 if settings.kafka_bootstrap_servers is None else 6.0
+    replicas = settings.replication_factor
     return KafkaBroker(
-        settings.bootstrap,
-        client_id=f"handfast-{settings.named(name)}",
-        replication_factor=settings.replication_factor,
+        settings.kafka_access(settings.bootstrap),
+        client_id=f"handfast-{name}",
+        shape=TopicShape(
+            replicas=replicas,
+            min_insync_replicas=settings.min_insync_replicas or max(replicas - 1, 1),
+            retention_ms=round(settings.topic_retention_hours * 3_600_000),
+        ),
+        compare_topics=settings.kafka_bootstrap_servers is not None,
+        compression=None if settings.kafka_compression == "none" else settings.kafka_compression,
         membership=Membership(fetch_wait_ms=settings.fetch_max_wait_ms, session_seconds=session_seconds),
     )

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.database.place import Place, Schema, is_postgres_url, with_password
+from shared.messaging.kafka_settings import KafkaSettings
 
 PORTS: Final = {"coordinator": 8886, "order": 8887, "stock": 8888, "payment": 8889}
 """The programs and their ports, to which `port_offset` is added."""
@@ -24,10 +25,17 @@ MOST_INSTANCES: Final = 16
 """Of one program under one `up`: their ports stay below the broker's."""
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """What all programs have in common."""
 
-    model_config = SettingsConfigDict(env_prefix="HANDFAST_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HANDFAST_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        # What is wrong may be, or stand beside, a secret.
+        hide_input_in_errors=True,
+    )
 
     data_dir: Path = Field(Path(".handfast"), description="Directory of the SQLite files and logs.")
     database_url: SecretStr | None = Field(
@@ -151,7 +159,6 @@ class Settings(BaseSettings):
         "credentials and card numbers are known without.",
     )
     partitions: int = Field(3, ge=1, le=1_000, description="Partitions of each topic that is created.")
-    replication_factor: int = Field(1, ge=1, le=32, description="Replicas of each topic that is created.")
     fetch_max_wait_ms: int = Field(
         25, ge=1, le=10_000, description="Longest wait of a fetch for new records, in milliseconds."
     )
@@ -160,6 +167,10 @@ class Settings(BaseSettings):
     )
     republish_max_seconds: float = Field(
         300.0, gt=0, description="Longest such pause; it doubles each time, in seconds."
+    )
+
+    topic_retention_hours: float = Field(
+        168.0, gt=0, description="How long topics that are created keep a record, in hours."
     )
 
     sweep_seconds: float = Field(1.0, gt=0, description="Pause between two sweeps, in seconds.")

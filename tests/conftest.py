@@ -77,10 +77,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--postgres"):
-        spared = [item for item in items if item.get_closest_marker("at_length")]
+    for option, marker in (("--postgres", "at_length"), ("--kafka", "on_kafka")):
+        if config.getoption(option):
+            continue
+        spared = [item for item in items if item.get_closest_marker(marker)]
         config.hook.pytest_deselected(items=spared)
-        items[:] = [item for item in items if not item.get_closest_marker("at_length")]
+        items[:] = [item for item in items if not item.get_closest_marker(marker)]
     items.sort(key=_turn)
 
 

@@ -122,8 +122,8 @@ class Kafka:
             "kafka_bootstrap_servers": self.sasl,
             "kafka_security_protocol": "SASL_SSL",
             "kafka_sasl_mechanism": mechanism,
-            "kafka_username": "handfast",
-            "kafka_password": PASSWORD,
+            "kafka_sasl_username": "handfast",
+            "kafka_sasl_password": PASSWORD,
             "kafka_ca_file": str(self.ca),
         }
 
@@ -209,7 +209,7 @@ class Kafka:
         authority.cert_pem.write_to_path(self.ca)
         server, client = (
             authority.issue_cert("127.0.0.1", "localhost"),
-            authority.issue_cert(common_name="certified"),
+            authority.issue_cert("client.test", common_name="certified"),
         )
         client.cert_chain_pems[0].write_to_path(self.certificate)
         client.private_key_pem.write_to_path(self.key)

@@ -2,41 +2,53 @@
 
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Literal
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from shared.messaging.kafka_access import KafkaAccess
+from shared.messaging.kafka_idempotence import numbers_producers
+from shared.messaging.kafka_obstacle import obstacle
 from shared.messaging.kafka_publisher import BATCH_BYTES, MAX_RECORD_BYTES, KafkaPublisher
 from shared.messaging.kafka_subscription import KafkaSubscription, Membership
+from shared.messaging.kafka_topic_shape import TopicShape
 from shared.messaging.kafka_topics import TOPICS_SECONDS, KafkaTopics
 
 
 class KafkaBroker:
-    """A Broker at the given address(es), `host:port` with commas between.
+    """A Broker where `access` leads to.
 
-    enable_idempotence: whether producers number their records so that brokers drop repeated ones. The
-    embedded broker refuses that, and every consumer looks at its fence anyway, so that a duplicate costs one
-    look. publish_seconds bounds one publication; max_record_bytes is what the brokers take.
+    publish_seconds bounds one publication; max_record_bytes is what the brokers take; compare_topics: see
+    KafkaTopics.
     """
 
     def __init__(
         self,
-        bootstrap: str,
+        access: KafkaAccess,
         *,
         client_id: str = "handfast",
-        replication_factor: int = 1,
+        shape: TopicShape | None = None,
+        compare_topics: bool = False,
         publish_seconds: float = 5.0,
         max_record_bytes: int = MAX_RECORD_BYTES,
-        enable_idempotence: bool = False,
+        compression: Literal["gzip"] | None = None,
         membership: Membership | None = None,
     ) -> None:
-        self._bootstrap = bootstrap
+        self._access = access
         self._client_id = client_id
         self._publish_seconds = publish_seconds
         self._max_record_bytes = max_record_bytes
-        self._enable_idempotence = enable_idempotence
+        self._compression = compression
         self._membership = membership or Membership()
-        self._topics = KafkaTopics(self._admin, replication_factor=replication_factor)
+        self._topics = KafkaTopics(
+            self._admin,
+            shape=shape or TopicShape(),
+            compare=compare_topics,
+            obstacle=partial(obstacle, access),
+            created=self._start_over,
+        )
         self._publishers: weakref.WeakSet[KafkaPublisher] = weakref.WeakSet()
 
     def publisher(self) -> KafkaPublisher:
@@ -48,7 +60,7 @@ class KafkaBroker:
 
     def subscription(self, group: str, topics: Sequence[str]) -> KafkaSubscription:
         return KafkaSubscription(
-            self._bootstrap,
+            self._access,
             group,
             topics,
             client_id=self._client_id,
@@ -57,23 +69,24 @@ class KafkaBroker:
         )
 
     async def ensure_topics(self, topics: Mapping[str, int]) -> frozenset[str]:
-        """Create the topics that are missing; raise Unreachable while no broker answers."""
-        created = await self._topics.ensure(topics)
-        if created:
-            # The broker may have come back empty: what producers know about it is out of date.
-            for publisher in self._publishers:
-                publisher.start_over()
-        return created
+        """Create the topics that are missing; raise Unreachable while no broker answers or lets us."""
+        return await self._topics.ensure(topics)
 
     async def close(self) -> None:
         await self._topics.close()
 
-    def _producer(self) -> AIOKafkaProducer:
+    def _start_over(self) -> None:
+        # The broker may have come back empty: what producers know about it is out of date.
+        for publisher in self._publishers:
+            publisher.start_over()
+
+    async def _producer(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            **self._access.options(),
             client_id=self._client_id,
             acks="all",
-            enable_idempotence=self._enable_idempotence,
+            enable_idempotence=await self._topics.ask(numbers_producers),
+            compression_type=self._compression,
             max_batch_size=BATCH_BYTES,
             max_request_size=self._max_record_bytes,
             request_timeout_ms=round(self._publish_seconds * 1000),
@@ -81,7 +94,7 @@ class KafkaBroker:
 
     def _admin(self) -> AIOKafkaAdminClient:
         return AIOKafkaAdminClient(
-            bootstrap_servers=self._bootstrap,
+            **self._access.options(),
             client_id=self._client_id,
             request_timeout_ms=round(TOPICS_SECONDS * 1000),
         )

@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTopicError, MessageSizeTooLargeError, RecordListTooLargeError
 
-from shared.errors import Unreachable
+from shared.errors import Transient, Unreachable
 from shared.messaging.broker import Message, Unpublishable
 from shared.messaging.kafka_topics import BROKER_ERRORS
 
@@ -39,7 +39,7 @@ class KafkaPublisher:
 
     def __init__(
         self,
-        new_producer: Callable[[], AIOKafkaProducer],
+        new_producer: Callable[[], Awaitable[AIOKafkaProducer]],
         partition_counts: Callable[[], Awaitable[dict[str, int]]],
         *,
         publish_seconds: float = 5.0,
@@ -69,7 +69,10 @@ class KafkaPublisher:
             try:
                 async with asyncio.timeout(self._publish_seconds):
                     await self._publish(messages, results)
-            except (Unreachable, *BROKER_ERRORS) as error:
+            except Transient as error:
+                lost = Unreachable(error.detail)
+                self._stale = True
+            except BROKER_ERRORS as error:
                 lost = Unreachable(f"The broker is out of reach: {error!r}")
                 self._stale = True
             await self._give_up_if_stale()
@@ -148,7 +151,7 @@ class KafkaPublisher:
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
-            producer = self._new_producer()
+            producer = await self._new_producer()
             try:
                 await producer.start()
             except BaseException:

@@ -18,8 +18,9 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import CommitFailedError, KafkaError
 
-from shared.errors import Unreachable
+from shared.errors import Transient, Unreachable
 from shared.messaging.broker import Record, TopicPartition
+from shared.messaging.kafka_access import KafkaAccess
 from shared.messaging.kafka_unreadable import SEARCH_SECONDS, search_unreadable
 
 COMMIT_SECONDS: Final = 3.0
@@ -60,7 +61,7 @@ class KafkaSubscription:
 
     def __init__(
         self,
-        bootstrap: str,
+        access: KafkaAccess,
         group: str,
         topics: Sequence[str],
         *,
@@ -68,7 +69,7 @@ class KafkaSubscription:
         membership: Membership,
         partition_counts: Callable[[], Awaitable[Mapping[str, int]]],
     ) -> None:
-        self._bootstrap = bootstrap
+        self._access = access
         self._group = group
         self._topics = tuple(topics)
         self._client_id = client_id
@@ -163,7 +164,7 @@ class KafkaSubscription:
         async with asyncio.timeout(membership.join_seconds):
             await self._until_topics()
         consumer = aiokafka.AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **self._access.options(),
             client_id=self._client_id,
             group_id=self._group,
             enable_auto_commit=False,
@@ -206,7 +207,10 @@ class KafkaSubscription:
             raise Unreachable(f"The consumer is joining its group {self._group}.")
         try:
             return joining.result()
-        except (Unreachable, KafkaError, OSError, TimeoutError) as error:
+        except Transient as error:
+            self._joining = None
+            raise Unreachable(f"The consumer can't join its group {self._group}: {error.detail}") from error
+        except (KafkaError, OSError, TimeoutError) as error:
             self._joining = None
             raise Unreachable(f"The consumer could not join its group {self._group}: {error!r}") from error
 

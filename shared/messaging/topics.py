@@ -40,7 +40,7 @@ class TopicKeeper:
             try:
                 await self.ensure()
             except Transient as error:
-                if self._problem is None:
+                if self._problem != str(error):
                     log.warning("The topics can't be made sure of: %s", error)
                 self._problem = str(error)
             else:

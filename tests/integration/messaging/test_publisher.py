@@ -10,6 +10,7 @@ from shared.database.port import Database
 from shared.errors import Unreachable
 from shared.messaging.broker import Message, Unpublishable
 from shared.messaging.kafka import KafkaBroker
+from shared.messaging.kafka_access import KafkaAccess
 from tests.integration.conftest import EmbeddedBroker
 from tests.integration.messaging.world import PARTITIONS, World, world
 
@@ -18,7 +19,7 @@ async def test_a_broker_that_freezes_costs_a_bounded_time_and_leaves_nothing_beh
     embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
     async with world(embedded_broker.bootstrap, store) as w, no_complaints():
-        broker = KafkaBroker(embedded_broker.bootstrap, publish_seconds=1.0)
+        broker = KafkaBroker(KafkaAccess(bootstrap=embedded_broker.bootstrap), publish_seconds=1.0)
         publisher = broker.publisher()
         assert await publisher.publish([w.message(b"a")]) == [None]
         embedded_broker.freeze()
@@ -41,7 +42,7 @@ async def test_a_broker_that_is_killed_under_way_leaves_nothing_behind(
     embedded_broker: EmbeddedBroker, store: Database
 ) -> None:
     async with world(embedded_broker.bootstrap, store) as w, no_complaints():
-        broker = KafkaBroker(embedded_broker.bootstrap, publish_seconds=2.0)
+        broker = KafkaBroker(KafkaAccess(bootstrap=embedded_broker.bootstrap), publish_seconds=2.0)
         publisher = broker.publisher()
         await publisher.start()
         assert await publisher.publish(spread(w, 3)) == [None] * 3
@@ -96,7 +97,7 @@ async def test_a_partition_beyond_the_last_wraps_around(kafka_bootstrap: str, st
 
 async def test_a_record_is_measured_before_it_is_sent(kafka_bootstrap: str, store: Database) -> None:
     async with world(kafka_bootstrap, store) as w:
-        broker = KafkaBroker(kafka_bootstrap, max_record_bytes=1_000)
+        broker = KafkaBroker(KafkaAccess(bootstrap=kafka_bootstrap), max_record_bytes=1_000)
         publisher = broker.publisher()
         headers = (("h", b"x" * 2_000),)
         results = await publisher.publish(

@@ -17,6 +17,7 @@ from shared.identity import ulids
 from shared.messaging.broker import Headers, Message, Record
 from shared.messaging.consumer import Consumer, Listener, Subject, Verdict
 from shared.messaging.kafka import KafkaBroker
+from shared.messaging.kafka_access import KafkaAccess
 from shared.messaging.kafka_subscription import Membership
 from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER, DeadLetter, letter_of
@@ -34,17 +35,18 @@ PATIENCE = 120.0
 class World:
     """Topics and groups are its own, so that many can share a broker. verdict: what the handler says."""
 
-    def __init__(self, bootstrap: str, database: Database) -> None:
+    def __init__(self, access: KafkaAccess, database: Database) -> None:
         self.topic = f"topic-{uuid.uuid4().hex[:8]}"
         self.group = f"group-{uuid.uuid4().hex[:8]}"
-        self.bootstrap = bootstrap
+        self.access = access
         self.clock = SystemClock()
         self.randomness = random.Random(11)
         self.new_id = ulids(self.clock, self.randomness)
         self.database = database
         self.outbox = Outbox(self.clock)
         self.broker = KafkaBroker(
-            bootstrap, membership=Membership(session_seconds=2.0, heartbeat_seconds=0.3)
+            access,
+            membership=Membership(session_seconds=2.0, heartbeat_seconds=0.3),
         )
         self.keeper = TopicKeeper(self.broker, {self.topic: PARTITIONS}, check_seconds=0.2)
         self.verdict: Callable[[Record], Verdict] = lambda _record: None
@@ -127,7 +129,7 @@ class World:
 
     async def read_topic(self, topic: str, count: int) -> list[Any]:
         """Return at least `count` records of a topic as any Kafka client sees them."""
-        reader = aiokafka.AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
+        reader = aiokafka.AIOKafkaConsumer(**self.access.options(), auto_offset_reset="earliest")
         async with asyncio.timeout(PATIENCE):
             await reader.start()
             try:
@@ -142,7 +144,7 @@ class World:
 
     async def committed(self) -> dict[int, int | None]:
         reader = aiokafka.AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, group_id=self.group, enable_auto_commit=False
+            **self.access.options(), group_id=self.group, enable_auto_commit=False
         )
         await reader.start()
         try:
@@ -189,7 +191,7 @@ class World:
 
 @asynccontextmanager
 async def world(bootstrap: str, database: Database) -> AsyncIterator[World]:
-    one = World(bootstrap, database)
+    one = World(KafkaAccess(bootstrap=bootstrap), database)
     await one.open()
     try:
         yield one

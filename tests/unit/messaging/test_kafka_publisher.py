@@ -63,7 +63,7 @@ class World:
         self._answers = answers
         self.publisher = KafkaPublisher(self._new_producer, self._counts, publish_seconds=1.0)
 
-    def _new_producer(self) -> Any:
+    async def _new_producer(self) -> Any:
         self.producers.append(FakeProducer(self._answers))
         return self.producers[-1]
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from shared.messaging.cloudevents import event_headers
 from shared.messaging.topics import TopicKeeper
 from tests.unit.messaging.world import world
@@ -44,3 +46,14 @@ def test_event_headers_are_cloud_events_in_binary_mode() -> None:
         "traceparent": b"00-a-b-01",
     }
     assert "traceparent" not in dict(event_headers(event_id="1", source="s", event_type="t", at=0))
+
+
+async def test_what_keeps_the_topics_from_being_made_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as w:
+        w.broker.available = False
+        keeper = TopicKeeper(w.broker, {"a": 1}, check_seconds=0.1)
+        w.start(keeper.run())
+        await asyncio.sleep(1)
+        said = [record for record in caplog.records if "can't be made sure of" in record.message]
+        assert len(said) == 1
+        assert (keeper.health() or "nothing") in said[0].message

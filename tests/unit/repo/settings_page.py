@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from shared.messaging.kafka_settings import KafkaSettings
 from shared.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -54,8 +55,10 @@ def variable(field: str) -> str:
 
 def render() -> str:
     """Return the whole page."""
-    common = Settings.model_fields
-    parts = [_HEAD, "## Common to all programs\n", _table(common)]
+    common, kafka = Settings.model_fields, KafkaSettings.model_fields
+    parts = [_HEAD, "## Common to all programs\n"]
+    parts.append(_table({name: field for name, field in common.items() if name not in kafka}))
+    parts += ["## Apache Kafka, for all programs\n", _table(kafka)]
     for title, package in PROGRAMS.items():
         own = {
             name: field
