@@ -25,7 +25,7 @@ def test_every_duration_and_size_names_its_unit(package: str) -> None:
     fields = settings_classes()[package].model_fields
     numbers = [name for name, field in fields.items() if field.annotation in (int, float)]
     counted = re.compile(
-        r"second|byte|port|partition|replica|at once|connections|records|rows|number|attempts|orders"
+        r"second|hours|byte|port|partition|replica|at once|connections|records|rows|number|attempts|orders"
     )
     assert [name for name in numbers if not counted.search((fields[name].description or "").lower())] == []
 
