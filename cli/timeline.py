@@ -39,6 +39,8 @@ def _text(event: Json, lane: int) -> str:
         reason = f" ({event['reason']})" if event.get("reason") else ""
         return f"● {event.get('state')}{reason}"
     who = f"  {event.get('participant') or '':<{lane}}  "
+    if kind == "shrunk":
+        return f"● {event.get('state')}: what happened before is past its retention"
     if kind == "call":
         return who + _call(event)
     if kind == "published":
@@ -71,7 +73,7 @@ def _rest(event: Json) -> str:
 
 
 def _mark(event: Json, begin: int, end: int) -> str:
-    if event["event"] == "state":
+    if event["event"] in ("state", "shrunk"):
         return " " * end + "●"
     if event["event"] == "call":
         return " " * begin + "━" * max(1, end - begin)

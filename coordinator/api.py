@@ -83,6 +83,9 @@ class TransactionView(View):
     created_at: str
     updated_at: str
     decided_at: Maybe[str] = None
+    shrunk_at: Maybe[str] = Field(
+        None, description="When its retention was over: since then its timeline and claims are gone."
+    )
 
 
 class EventView(View):
@@ -273,6 +276,8 @@ def view_of(transaction: Transaction) -> dict[str, Any]:
         view["initiator"] = transaction.initiator
     if transaction.decided_at is not None:
         view["decidedAt"] = iso(transaction.decided_at)
+    if transaction.shrunk_at is not None:
+        view["shrunkAt"] = iso(transaction.shrunk_at)
     return view
 
 

@@ -9,6 +9,7 @@ from coordinator.caller import ParticipantCaller
 from coordinator.comparison import Comparison
 from coordinator.coordinator import Coordinator
 from coordinator.driver import Driver
+from coordinator.forgetting_routes import forgetting_routes
 from coordinator.inquiries import Inquiries
 from coordinator.inspection import Inspector
 from coordinator.outcomes import TOPIC, Outcomes, outcome_listener
@@ -18,6 +19,7 @@ from coordinator.reconciliation_routes import reconciliation_routes
 from coordinator.repairs import Repairs
 from coordinator.round import Round
 from coordinator.settings import CoordinatorSettings, policy, registrations
+from coordinator.shrinking import shrink
 from shared.http.server import run_program
 from shared.messaging.prospects import ByTopic, Unbound
 from shared.messaging.retry import Retry
@@ -63,6 +65,11 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
     )
     program.run("driver", driver.run)
     program.run("reconciliation", reconciler.run)
+    program.retain(
+        "transactions",
+        settings.transaction_retention_ms,
+        lambda connection, before, most: shrink(connection, before, program.clock.now(), most),
+    )
     return program.api(
         title="Handfast coordinator",
         description="Drives Try, Confirm and Cancel over all participants of a transaction, and owns the "
@@ -72,6 +79,7 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
             manual_routes(coordinator),
             listing_routes(coordinator, registry, program.caller),
             reconciliation_routes(reconciler, program.database),
+            forgetting_routes(program.database),
             # A participant repeats an outcome whenever it is asked, so none is lost with its letter.
             program.dead_letters(ByTopic({TOPIC: Unbound()})),
         ],

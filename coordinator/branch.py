@@ -4,6 +4,7 @@
     published(branch, now, policy)             counts a publication of its Confirm
     answered(branch, answer, now, until, ...)  takes in how a call ended
     reported(branch, fact)                     takes in what its participant said about the Confirm
+    remembered(branch)                         lets go of what nobody needs long after its end
 
 What several branches mean together is the transaction's business.
 """
@@ -129,6 +130,11 @@ def reported(branch: Branch, fact: Settled | DeadLettered) -> Branch:
     if isinstance(fact, Settled):
         return _settled(branch, BranchState.CONFIRMED)
     return branch._replace(dead_letter=fact.reason, last_error=fact.reason)
+
+
+def remembered(branch: Branch) -> Branch:
+    """Return what is remembered of a settled branch: who it was, how it ended, and a refusal's document."""
+    return branch._replace(claim={}, due_at=0, last_error=None)
 
 
 def refusal_reason(branch: Branch) -> str:

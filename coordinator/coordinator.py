@@ -176,7 +176,10 @@ class Coordinator:
         return transaction
 
     async def retry(self, transaction_id: str) -> Transaction:
-        """Drive it now, whatever its back-off says."""
+        """Drive it now, whatever its back-off says; one that is shrunk has ended long ago, and stays so."""
+        found = await self.show(transaction_id)
+        if found.shrunk_at is not None:
+            return found
         transaction = await self._change(
             transaction_id, lambda found: hurry(found, self._clock.now()), kind="retry"
         )
@@ -197,8 +200,11 @@ class Coordinator:
         )
 
     async def timeline(self, transaction_id: str) -> list[Event]:
-        await self.show(transaction_id)
+        found = await self.show(transaction_id)
         events = await self._database.read(lambda connection: log.timeline(connection, transaction_id))
+        if found.shrunk_at is not None:
+            # What happened before is not known any more, and that is what there is to tell.
+            events = [{"at": found.shrunk_at, "event": "shrunk", "state": found.state.value}, *events]
         return [{**event, "at": iso(event["at"])} for event in events]
 
     async def wait_decided(self, transaction: Transaction, seconds: float = LONGEST_WAIT) -> Transaction:

@@ -9,10 +9,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pydantic_core
-from sqlalchemy import Connection, Select, and_, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    TextClause,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from coordinator.branch import Branch, BranchState
-from coordinator.tables import TIMELINE, TRANSACTION
+from coordinator.tables import TIMELINE, TRANSACTION, WHOLE
 from coordinator.transaction import Mode, State, Transaction, wake_at
 from shared.clock import Millis
 from shared.database.port import insert_new
@@ -37,7 +48,7 @@ _CHANGING: Final = (
 _READ: Final = select(
     *(TRANSACTION.c["id" if name == "transaction_id" else name] for name in Transaction._fields)
 )
-_COUNT: Final = select(func.count()).select_from(TRANSACTION)
+_COUNT: Final = select(func.count()).select_from(TRANSACTION).where(WHOLE)
 _BY_ID: Final = Prepared(_READ.where(TRANSACTION.c.id == bindparam("wanted")))
 _REPLACE: Final = Prepared(
     update(TRANSACTION).where(
@@ -115,8 +126,8 @@ def read_bulk(connection: Connection, transaction_ids: Collection[str]) -> dict[
     return {row[0]: _transaction(row) for row in rows}
 
 
-def count(connection: Connection) -> int:
-    """Return how many transactions there are."""
+def count_whole(connection: Connection) -> int:
+    """Return how many transactions there are that are not shrunk."""
     return connection.execute(_COUNT).scalar_one()
 
 
@@ -156,10 +167,16 @@ def timeline(connection: Connection, transaction_id: str) -> list[Event]:
 
 
 def page(
-    connection: Connection, *, state: State | None, attention: bool | None, after: str | None, most: int
+    connection: Connection,
+    *,
+    state: State | None = None,
+    attention: bool | None = None,
+    whole: bool = False,
+    after: str | None,
+    most: int,
 ) -> list[Transaction]:
-    """Return transactions in the order of their ids, filtered."""
-    conditions = []
+    """Return transactions in the order of their ids, filtered. whole: leave out those that are shrunk."""
+    conditions: list[ColumnElement[bool] | TextClause] = [WHOLE] if whole else []
     if state is not None:
         conditions.append(TRANSACTION.c.state == state.value)
     if attention is not None:
@@ -170,6 +187,21 @@ def page(
     statement: Select[Any] = _READ.where(and_(True, *conditions))
     rows = connection.execute(statement.order_by(TRANSACTION.c.id).limit(most))
     return [_transaction(row) for row in rows]
+
+
+def encode_branches(branches: Sequence[Branch]) -> str:
+    # Each branch as the array of its fields, in their order: names would double what is written. Plain
+    # tuples and strings are written five times as fast as their subclasses.
+    return pydantic_core.to_json(
+        [(*branch[:4], str(branch.state), *branch[5:]) for branch in branches]
+    ).decode()
+
+
+def decode_branches(encoded: str) -> tuple[Branch, ...]:
+    read_branches = pydantic_core.from_json(encoded)
+    for fields in read_branches:
+        fields[4] = _BRANCH_STATES[fields[4]]
+    return tuple([Branch._make(fields) for fields in read_branches])
 
 
 def _add_events(connection: Connection, changes: Sequence[Change]) -> None:
@@ -202,11 +234,7 @@ def _row(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
 def _changing(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
     return {
         "state": one.state.value,
-        # Each branch as the array of its fields, in their order: names would double what is written. Plain
-        # tuples and strings are written five times as fast as their subclasses.
-        "branches": pydantic_core.to_json(
-            [(*branch[:4], str(branch.state), *branch[5:]) for branch in one.branches]
-        ).decode(),
+        "branches": encode_branches(one.branches),
         "reason": one.reason,
         "attention": one.attention,
         "version": one.version,
@@ -218,9 +246,6 @@ def _changing(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
 
 def _transaction(row: Sequence[Any]) -> Transaction:
     transaction_id, mode, state, timeout, deadline, initiator, branches, *others = row
-    read_branches = pydantic_core.from_json(branches)
-    for fields in read_branches:
-        fields[4] = _BRANCH_STATES[fields[4]]
     return Transaction(
         transaction_id,
         _MODES[mode],
@@ -228,6 +253,6 @@ def _transaction(row: Sequence[Any]) -> Transaction:
         timeout,
         deadline,
         initiator,
-        tuple([Branch._make(fields) for fields in read_branches]),
+        decode_branches(branches),
         *others,
     )

@@ -173,7 +173,20 @@ def finding(transaction: Transaction | None, seen: Seen) -> Kind | None:
     owner = seen.transaction_id if transaction is None else transaction.transaction_id
     if seen.state is not State.ABSENT and seen.transaction_id != owner:
         return Kind.OTHERS_BRANCH
+    if seen.state is State.ABSENT and transaction is not None and transaction.shrunk_at is not None:
+        return None  # Its participant may have forgotten it.
     return FINDINGS[standing(transaction, seen.branch_id), seen.state]
+
+
+def may_be_forgotten(transaction: Transaction | None, seen: Seen) -> bool:
+    """Say whether a participant needs a branch no more that it has kept for its retention.
+
+    Its transaction has ended so long ago that nothing of it is left in any topic, and both sides agree how.
+    Or nobody knows that transaction: then no Confirm can come, and what is cancelled is not needed.
+    """
+    if transaction is None:
+        return seen.state is State.CANCELLED
+    return transaction.shrunk_at is not None and finding(transaction, seen) is None
 
 
 def _is_late(

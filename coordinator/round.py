@@ -77,7 +77,7 @@ class Round:
 
     async def go(self) -> None:
         """Do all of it. Raises Superseded where the run was ended by somebody else, DatabaseUnavailable."""
-        self._run.total = await self._database.read(log.count)
+        self._run.total = await self._database.read(log.count_whole)
         for participant in self._registry:
             await self._list(participant)
         await self._enter(Phase.TRANSACTIONS)
@@ -112,8 +112,9 @@ class Round:
         after: str | None = None
         while True:
             transactions = await self._database.read(
+                # Of one that is shrunk participants may have forgotten everything.
                 lambda connection, after=after: log.page(  # type: ignore[misc]
-                    connection, state=None, attention=None, after=after, most=PAGE
+                    connection, whole=True, after=after, most=PAGE
                 )
             )
             self._run.read += len(transactions)

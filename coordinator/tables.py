@@ -2,13 +2,18 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Index, Integer, Table
+from sqlalchemy import BigInteger, Index, Integer, Table, text
 from sqlmodel import Field, SQLModel
 
 from shared.database.port import table_of
 from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
 from shared.messaging.outbox import OutboxRow
+
+WHOLE: Final = text("shrunk_at IS NULL")
+ENDED: Final = text("shrunk_at IS NULL AND state NOT IN ('TRYING', 'TRIED', 'CONFIRMING', 'CANCELLING')")
+"""Written out in statements as in the indexes, so that they can use them. Said with IN instead of NOT IN,
+SQLite would take the index by state and sort."""
 
 
 class TransactionRow(SQLModel, table=True):
@@ -23,6 +28,9 @@ class TransactionRow(SQLModel, table=True):
         Index("tcc_transaction_by_due", "due_at"),
         Index("tcc_transaction_by_state", "state", "id"),
         Index("tcc_transaction_by_attention", "attention", "id"),
+        # What is still whole: the oldest that has ended is shrunk next, and a reconciliation reads no other.
+        Index("tcc_transaction_ended", "updated_at", "id", sqlite_where=ENDED, postgresql_where=ENDED),
+        Index("tcc_transaction_whole", "id", sqlite_where=WHOLE, postgresql_where=WHOLE),
     )
 
     id: str = Field(primary_key=True, max_length=64)
@@ -41,6 +49,7 @@ class TransactionRow(SQLModel, table=True):
     traceparent: str | None = Field(default=None, max_length=55)
     created_at: int = Field(sa_type=BigInteger)
     updated_at: int = Field(sa_type=BigInteger)
+    shrunk_at: int | None = Field(default=None, sa_type=BigInteger)  # None: it is whole
 
 
 class TimelineRow(SQLModel, table=True):

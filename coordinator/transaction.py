@@ -62,7 +62,8 @@ class Transaction(NamedTuple):
 
     deadline: the instant after which it can no longer be confirmed; timeout: the span it was given, in ms;
     version: counts the commits, and every commit compares it; attention: why a person should look;
-    traceparent: the W3C trace context of the request that began it.
+    traceparent: the W3C trace context of the request that began it; shrunk_at: when, long after its end, it
+    was reduced to what has to be remembered of it.
     """
 
     transaction_id: str
@@ -80,6 +81,7 @@ class Transaction(NamedTuple):
     attention: str | None = None
     decided_at: Millis | None = None
     traceparent: str | None = None
+    shrunk_at: Millis | None = None
 
     def branch(self, branch_id: str) -> Branch | None:
         for branch in self.branches:

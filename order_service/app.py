@@ -12,6 +12,7 @@ from order_service.patience import Patience
 from order_service.progress import Progress
 from order_service.settings import OrderSettings
 from order_service.sweeper import OrderSweeper
+from shared import idempotency
 from shared.http.server import run_program
 from shared.program import OWN, Program, Surroundings
 from shared.tcc.participant import ParticipantHost
@@ -22,13 +23,16 @@ def create_app(settings: OrderSettings, surroundings: Surroundings = OWN) -> Fas
     """Return the order service; what its surroundings lack is made from the settings."""
     program = Program("order", settings, surroundings)
     host = host_participant(program, order)
+    program.retain("idempotency keys", settings.idempotency_retention_ms, idempotency.forget)
     return program.api(
         title="Handfast order service",
         description="The customers' front door: orders are placed, held, paid for and called off here. An "
         "order that is CONFIRMED or CANCELLED is so at every participant.",
         routers=[
             _front_door(program, settings, host),
-            *participant_routes(program, host, auditors(program.database, program.clock)),
+            *participant_routes(
+                program, host, auditors(program.database, program.clock, settings.transaction_retention_ms)
+            ),
         ],
         sheds=[("POST", ORDERS_PATH)],
     )

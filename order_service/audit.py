@@ -31,13 +31,18 @@ class Beside(NamedTuple):
     reason: str | None
 
 
-def auditors(database: Database, clock: Clock) -> list[Auditor]:
-    """Return the checks of the order service's own tables."""
-    return [LedgerAudit(_ORDERS, database, clock), LedgerAudit(_RESERVATIONS, database, clock)]
+def auditors(database: Database, clock: Clock, retention_ms: Millis) -> list[Auditor]:
+    """Return the checks of the order service's own tables.
 
+    retention_ms: for how long reservations are kept after their end; an older order may be without its own.
+    """
 
-def _orders(connection: Connection, after: str, most: int) -> Sequence[Beside]:
-    return [Beside(*row) for row in connection.execute(_ASTRAY, {"after": after, "most": most})]
+    def astray(connection: Connection, after: str, most: int) -> Sequence[Beside]:
+        place = {"after": after, "most": most, "kept_since": clock.now() - retention_ms}
+        return [Beside(*row) for row in connection.execute(_ASTRAY, place)]
+
+    orders_ledger = Ledger("orders", astray, _judge_order, _lock, _follow)
+    return [LedgerAudit(orders_ledger, database, clock), LedgerAudit(_RESERVATIONS, database, clock)]
 
 
 def _reservations(connection: Connection, after: str, most: int) -> Sequence[Beside]:
@@ -97,7 +102,17 @@ _ASTRAY: Final = (
         or_(
             _ended(State.CONFIRMED, Status.CONFIRMED),
             _ended(State.CANCELLED, Status.CANCELLED),
-            and_(RESERVATION.c.state.is_(None), ORDERS.c.status != Status.CANCELLED.value),
+            and_(
+                RESERVATION.c.state.is_(None),
+                or_(
+                    ORDERS.c.status.not_in([Status.CONFIRMED.value, Status.CANCELLED.value]),
+                    # An order is settled last, so its reservation is kept at least as long from then on.
+                    and_(
+                        ORDERS.c.status == Status.CONFIRMED.value,
+                        ORDERS.c.updated_at >= bindparam("kept_since"),
+                    ),
+                ),
+            ),
         ),
         ORDERS.c.transaction_id > bindparam("after"),
     )
@@ -123,5 +138,4 @@ _WITHOUT_ORDER: Final = (
     .order_by(RESERVATION.c.id)
     .limit(bindparam("most"))
 )
-_ORDERS: Final = Ledger("orders", _orders, _judge_order, _lock, _follow)
 _RESERVATIONS: Final = Ledger("order-reservations", _reservations, _judge_reservation, _lock, _leave)

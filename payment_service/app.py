@@ -9,6 +9,7 @@ from payment_service.refunds import Refunds
 from payment_service.settings import PaymentSettings
 from payment_service.stripe import StripeApi
 from payment_service.stripe_gateway import stripe_gateway
+from shared import idempotency
 from shared.http.server import run_program
 from shared.program import OWN, Program, Surroundings
 from shared.tcc.service import host_participant, participant_routes
@@ -23,6 +24,7 @@ def create_app(settings: PaymentSettings, surroundings: Surroundings = OWN) -> F
     refunds = Refunds(program.database, program.clock, gateway, timeout)
     if gateway.give_back is not None:
         program.run("refunds", lambda: refunds.run(settings.sweep_seconds))
+    program.retain("idempotency keys", settings.idempotency_retention_ms, idempotency.forget)
     return program.api(
         title="Handfast payment service",
         description="Accounts, and payments from them: money is authorised (Try), captured (Confirm) or "

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Select, case, literal, literal_column, or_, select, update
 
 from payment_service.domain import Funds, RefundState, differences
-from payment_service.tables import ACCOUNT, CAPTURE, DEPOSIT, REFUND
+from payment_service.tables import ACCOUNT, CAPTURE, DEPOSIT, PAID_EARLIER, REFUND
 from shared.clock import Clock, Millis
 from shared.database.documents import text_of, whole_of
 from shared.database.port import Database
@@ -161,6 +161,7 @@ _ACCOUNT_SUMS: Final = Sums(
             ACCOUNT.c.refunded,
         ),
         _paid(),
+        select(PAID_EARLIER.c.customer_id, PAID_EARLIER.c.paid.label("paid_sum")),
         select(CAPTURE.c.customer_id, CAPTURE.c.amount.label("captured_sum")),
         select(REFUND.c.customer_id, REFUND.c.amount.label("refunded_sum")).where(_GIVEN_BACK),
         select(DEPOSIT.c.customer_id, DEPOSIT.c.delta.label("deposited")),

@@ -4,7 +4,8 @@ Every rule is one conditional update, so that what is checked and what is change
 money itself is elsewhere (`PaymentGateway`), the same participant has that gateway's effect beside its rules.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +13,8 @@ from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, select,
 
 from payment_service.accounts import RefundRow
 from payment_service.domain import GUEST, MAX_MONEY, Funds, declined
-from payment_service.tables import ACCOUNT, CAPTURE
+from payment_service.tables import ACCOUNT, CAPTURE, PAID_EARLIER
+from shared.database.port import insert_new
 from shared.database.prepared import Prepared
 from shared.http.model import Body, Maybe, Money
 from shared.identity import Id
@@ -55,6 +57,7 @@ def payment_through(gateway: PaymentGateway) -> Participant[PaymentClaim]:
         on_try=gateway.authorise,
         on_confirm=gateway.capture,
         on_cancel=gateway.void,
+        on_forget=keep_count,
         key=message_key,
         effect=gateway.effect,
     )
@@ -86,6 +89,17 @@ def void(connection: Connection, claim: PaymentClaim, context: Context) -> None:
     """Give the held money free."""
     voided = _VOID.run(connection, _parameters(claim, context))
     assert voided == 1, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be voided"
+
+
+def keep_count(connection: Connection, claims: Sequence[PaymentClaim]) -> None:
+    """Keep in a sum what was paid by reservations that are deleted: the audit counts it."""
+    paid: Counter[str] = Counter()
+    for claim in claims:
+        paid[claim.customer_id] += claim.payment_amt
+    # In one order, so that no two wait for each other.
+    for customer_id, amount in sorted(paid.items()):
+        if not insert_new(connection, PAID_EARLIER, {"customer_id": customer_id, "paid": amount}):
+            _KEEP_PAID.run(connection, {"c": customer_id, "a": amount})
 
 
 def message_key(_branch_id: str, claim: PaymentClaim) -> str:
@@ -131,6 +145,11 @@ _VOID: Final = Prepared(
     update(ACCOUNT).where(_OF_CUSTOMER, ACCOUNT.c.held >= _A).values(held=ACCOUNT.c.held - _A, **_CHANGED)
 )
 _KEEP: Final = Prepared(CAPTURE.insert())
+_KEEP_PAID: Final = Prepared(
+    update(PAID_EARLIER)
+    .where(PAID_EARLIER.c.customer_id == bindparam("c"))
+    .values(paid=PAID_EARLIER.c.paid + _A)
+)
 
 LEDGER: Final = PaymentGateway(authorise=authorise, capture=capture, void=void)
 """The embedded default: the money is what the accounts here say."""

@@ -58,6 +58,16 @@ class Capture(SQLModel, table=True):
     captured_at: int = Field(sa_type=BigInteger)
 
 
+class PaidEarlier(SQLModel, table=True):
+    """What a customer has paid by reservations that were deleted after their retention."""
+
+    __tablename__ = "paid_earlier"
+    __table_args__ = (CheckConstraint("paid >= 0", name="paid_earlier_paid"),)
+
+    customer_id: str = Field(primary_key=True, max_length=64)
+    paid: int = Field(sa_type=BigInteger)
+
+
 class Refund(SQLModel, table=True):
     """Money given back. due_at: when a PENDING one is taken up again; NULL where nothing is left to do."""
 
@@ -109,6 +119,7 @@ class CardPayment(SQLModel, table=True):
 ACCOUNT: Final = table_of(Account)
 DEPOSIT: Final = table_of(Deposit)
 CAPTURE: Final = table_of(Capture)
+PAID_EARLIER: Final = table_of(PaidEarlier)
 REFUND: Final = table_of(Refund)
 CARD: Final = table_of(Card)
 CARD_PAYMENT: Final = table_of(CardPayment)
@@ -117,6 +128,7 @@ TABLES: Final[tuple[Table, ...]] = (
     ACCOUNT,
     DEPOSIT,
     CAPTURE,
+    PAID_EARLIER,
     REFUND,
     CARD,
     CARD_PAYMENT,

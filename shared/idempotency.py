@@ -180,9 +180,15 @@ def remember(connection: Connection, intent: Intent, refusal: Refused, now: Mill
     return None if insert_new(connection, IDEMPOTENCY, row) else recall(connection, intent)
 
 
-def forget(connection: Connection, before: Millis, most: int = 1_000) -> int:
-    """Delete up to `most` rows older than an instant; return how many."""
-    old = select(IDEMPOTENCY.c.scope, IDEMPOTENCY.c.key).where(IDEMPOTENCY.c.created_at < before).limit(most)
+def forget(connection: Connection, before: Millis, most: int) -> int:
+    """Delete up to `most` keys older than an instant, the oldest first; return how many."""
+    old = (
+        select(IDEMPOTENCY.c.scope, IDEMPOTENCY.c.key)
+        .where(IDEMPOTENCY.c.created_at < before)
+        .order_by(IDEMPOTENCY.c.created_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
     keys = connection.execute(old).all()
     for scope, key in keys:
         connection.execute(_DELETE, {"in_scope": scope, "of_key": key})

@@ -17,7 +17,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from shared.bell import Bell
-from shared.clock import Clock, SystemClock
+from shared.clock import Clock, Millis, SystemClock
 from shared.database.port import Database
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Transient
@@ -34,6 +34,7 @@ from shared.messaging.kafka_subscription import Membership
 from shared.messaging.kafka_topic_shape import TopicShape
 from shared.messaging.letter_office import LetterOffice
 from shared.messaging.letter_routes import dead_letter_routes
+from shared.messaging.letters import prune
 from shared.messaging.outbox import Outbox
 from shared.messaging.prospects import Prospects
 from shared.messaging.redaction import Redactor
@@ -41,6 +42,7 @@ from shared.messaging.relay import GivenUp, Relay
 from shared.messaging.replayer import Replayer
 from shared.messaging.topics import TopicKeeper
 from shared.migrations import require_current
+from shared.retention import Delete, Retention, Sweep, in_batches
 from shared.settings import Settings, database_place
 from shared.supervision import Loop, supervised
 from shared.telemetry import Metrics
@@ -91,6 +93,7 @@ class Program:
         self._listeners: list[Listener] = []
         self._consumer: Consumer | None = None
         self._loops: dict[str, Loop] = {}
+        self._sweeps: dict[str, Sweep] = {}
         self.run("database", _DatabaseProbe(self.database, self.health).run)
 
     def run(self, name: str, loop: Loop, check: Callable[[], str | None] | None = None) -> None:
@@ -98,6 +101,21 @@ class Program:
         self._loops[name] = loop
         if check is not None:
             self.health.add(name, check)
+
+    def forget(self, kind: str, sweep: Sweep) -> None:
+        """Have what is past its retention deleted for as long as the application runs. kind: what that is."""
+        if not self._sweeps:
+            retention = Retention(
+                self._sweeps,
+                pause_seconds=self.settings.retention_pause_seconds,
+                registry=self.metrics.registry,
+            )
+            self.run("retention", retention.run)
+        self._sweeps[kind] = sweep
+
+    def retain(self, kind: str, span: Millis, delete: Delete) -> None:
+        """Do so with the rows of one kind, which are kept for a span; see `Delete`."""
+        self.forget(kind, in_batches(self.database, self.clock, span, delete))
 
     def exchange(
         self,
@@ -154,6 +172,7 @@ class Program:
             prospects=prospects,
             max_replays=self.settings.max_replays,
         )
+        self.retain("letters", self.settings.letter_retention_ms, prune)
         if self.settings.replay_schedule_seconds > 0:
             replayer = Replayer(
                 office,

@@ -172,6 +172,25 @@ class Settings(KafkaSettings):
     topic_retention_hours: float = Field(
         168.0, gt=0, description="How long topics that are created keep a record, in hours."
     )
+    letter_retention_hours: float = Field(
+        336.0,
+        gt=0,
+        description="How long a dead letter is kept after it was settled or edited, in hours; longer than "
+        "topics keep records.",
+    )
+    transaction_retention_hours: float = Field(
+        720.0,
+        gt=0,
+        description="How long a transaction is kept whole after its end, with its branches at the "
+        "participants (a standalone reservation after its own), in hours; longer than the "
+        "retention of letters and twice that of topics together.",
+    )
+    idempotency_retention_hours: float = Field(
+        168.0, gt=0, description="How long an Idempotency-Key is remembered, in hours."
+    )
+    retention_pause_seconds: float = Field(
+        60.0, gt=0, description="Pause between two looks for what is past its retention, in seconds."
+    )
 
     sweep_seconds: float = Field(1.0, gt=0, description="Pause between two sweeps, in seconds.")
     skew_allowance_seconds: float = Field(
@@ -249,6 +268,36 @@ class Settings(KafkaSettings):
         """The replication slot, and the publication, by which the outboxes are captured."""
         return f"{self.database_schema}_outbox"
 
+    @model_validator(mode="after")
+    def _outlive(self) -> Self:
+        """What is asked about must outlive what may ask (docs/adr/0019-retention.md)."""
+        topics, letters = self.topic_retention_hours, self.letter_retention_hours
+        if letters <= topics:
+            raise ValueError(
+                f"HANDFAST_LETTER_RETENTION_HOURS ({letters:g}) must be longer than "
+                f"HANDFAST_TOPIC_RETENTION_HOURS ({topics:g})"
+            )
+        least = letters + 2 * topics + self.skew_allowance_seconds / 3_600
+        if self.transaction_retention_hours <= least:
+            raise ValueError(
+                f"HANDFAST_TRANSACTION_RETENTION_HOURS ({self.transaction_retention_hours:g}) must be longer "
+                "than HANDFAST_LETTER_RETENTION_HOURS, twice HANDFAST_TOPIC_RETENTION_HOURS and "
+                f"HANDFAST_SKEW_ALLOWANCE_SECONDS together ({least:g} hours)"
+            )
+        return self
+
+    @property
+    def transaction_retention_ms(self) -> int:
+        return _hours(self.transaction_retention_hours)
+
+    @property
+    def letter_retention_ms(self) -> int:
+        return _hours(self.letter_retention_hours)
+
+    @property
+    def idempotency_retention_ms(self) -> int:
+        return _hours(self.idempotency_retention_hours)
+
     @property
     def bootstrap(self) -> str:
         """The Kafka brokers to connect to, as host:port,host:port."""
@@ -296,3 +345,7 @@ def database_path(settings: Settings, name: str) -> Path:
 
 def _local_url(program: str, known: dict[str, Any]) -> str:
     return f"http://127.0.0.1:{PORTS[program] + known['port_offset']}"
+
+
+def _hours(hours: float) -> int:
+    return round(hours * 3_600_000)

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from shared import idempotency
 from shared.http.server import run_program
 from shared.messaging.prospects import Unbound
 from shared.program import OWN, Program, Surroundings
@@ -29,6 +30,7 @@ def create_app(settings: StockSettings, surroundings: Surroundings = OWN) -> Fas
         program.run(name, loop, check)
     participant = BY_STRATEGY[settings.stock_strategy]
     host = host_participant(program, participant, listeners=[drops.listener], given_up=drops.given_up)
+    program.retain("idempotency keys", settings.idempotency_retention_ms, idempotency.forget)
     return program.api(
         title="Handfast stock service",
         description="Products, and reservations of them: units are held (Try), sold (Confirm) or put back "

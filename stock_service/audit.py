@@ -18,7 +18,7 @@ from shared.tcc.audit import Auditor, Discrepancy, Ledger, LedgerAudit, Verdict,
 from shared.tcc.fence import RESERVATION, is_confirmed, is_holding
 from shared.tcc.sums import Sums
 from stock_service.domain import Level, differences
-from stock_service.tables import ADJUSTMENT, PRODUCT, PURCHASE
+from stock_service.tables import ADJUSTMENT, PRODUCT, PURCHASE, SOLD_EARLIER
 
 
 class ProductSums(NamedTuple):
@@ -143,6 +143,9 @@ def _reserved() -> Select[Any]:
 
 
 _KNOWN: Final = literal(1).label("known")
+_SOLD_EARLIER: Final = select(
+    SOLD_EARLIER.c.product_id, SOLD_EARLIER.c.customer_id, SOLD_EARLIER.c.sold.label("sold_sum")
+)
 _PRODUCT_SUMS: Final = Sums(
     ("product_id",),
     ProductSums._fields[1:],
@@ -150,6 +153,7 @@ _PRODUCT_SUMS: Final = Sums(
         select(PRODUCT.c.product_id, _KNOWN, PRODUCT.c.on_hand, PRODUCT.c.held, PRODUCT.c.sold),
         select(ADJUSTMENT.c.product_id, ADJUSTMENT.c.delta.label("adjusted")),
         _reserved(),
+        _SOLD_EARLIER,
     ],
     lambda of: or_(
         of["known"] == 0,
@@ -164,6 +168,7 @@ _PURCHASE_SUMS: Final = Sums(
     [
         select(PURCHASE.c.product_id, PURCHASE.c.customer_id, _KNOWN, PURCHASE.c.held, PURCHASE.c.sold),
         _reserved(),
+        _SOLD_EARLIER,
     ],
     lambda of: or_(of["held"] != of["held_sum"], of["sold"] != of["sold_sum"]),
 )

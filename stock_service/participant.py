@@ -4,7 +4,8 @@ Products are taken in their sorted order, and the customer's count after its pro
 wait for each other.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -42,6 +43,14 @@ def put_back(connection: Connection, claim: StockClaim, context: Context) -> Non
         purchases.count_out(connection, line, claim.customer_id)
 
 
+def keep_count(connection: Connection, claims: Sequence[StockClaim]) -> None:
+    """Keep in a sum what was sold by reservations that are deleted: the audit counts it."""
+    sold: Counter[tuple[str, str]] = Counter()
+    for claim in claims:
+        sold.update({(line.product_id, claim.customer_id): line.qty for line in claim.lines})
+    purchases.keep_sold(connection, sold)
+
+
 stock: Final = Participant(
     name="stock",
     collection="stocks",
@@ -50,6 +59,7 @@ stock: Final = Participant(
     on_try=atomic.hold,
     on_confirm=sell,
     on_cancel=put_back,
+    on_forget=keep_count,
     key=message_key,
 )
 """Stock whose holds are decided by a conditional update, each by itself."""

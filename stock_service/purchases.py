@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, BindParameter, Connection, bindparam, select,
 from shared.database.port import insert_new
 from shared.database.prepared import Prepared
 from stock_service.domain import Line, limit_reached
-from stock_service.tables import PURCHASE
+from stock_service.tables import PURCHASE, SOLD_EARLIER
 
 NO_LIMIT: Final = 2**63 - 1
 
@@ -42,6 +42,15 @@ def count_out(connection: Connection, line: Line, customer_id: str) -> None:
     assert counted == 1, f"{line} is not counted for {customer_id}"
 
 
+def keep_sold(connection: Connection, sold: Mapping[tuple[str, str], int]) -> None:
+    """Add units whose reservations are deleted to what was sold earlier. sold: by product and customer."""
+    # In one order, so that no two wait for each other.
+    for (product_id, customer_id), units in sorted(sold.items()):
+        row = {"product_id": product_id, "customer_id": customer_id, "sold": units}
+        if not insert_new(connection, SOLD_EARLIER, row):
+            _KEEP_SOLD.run(connection, {"p": product_id, "c": customer_id, "q": units})
+
+
 def _parameters(line: Line, customer_id: str) -> Mapping[str, Any]:
     return {"p": line.product_id, "c": customer_id, "q": line.qty}
 
@@ -61,4 +70,9 @@ _COUNT_SOLD: Final = Prepared(
 )
 _COUNT_OUT: Final = Prepared(
     update(PURCHASE).where(*_OF_CUSTOMER, PURCHASE.c.held >= _Q).values(held=PURCHASE.c.held - _Q)
+)
+_KEEP_SOLD: Final = Prepared(
+    update(SOLD_EARLIER)
+    .where(SOLD_EARLIER.c.product_id == bindparam("p"), SOLD_EARLIER.c.customer_id == bindparam("c"))
+    .values(sold=SOLD_EARLIER.c.sold + _Q)
 )

@@ -47,6 +47,17 @@ class Purchase(SQLModel, table=True):
     sold: int = Field(sa_type=BigInteger)
 
 
+class SoldEarlier(SQLModel, table=True):
+    """What a customer has bought of a product by reservations that were deleted after their retention."""
+
+    __tablename__ = "sold_earlier"
+    __table_args__ = (CheckConstraint("sold > 0", name="sold_earlier_sold"),)
+
+    product_id: str = Field(primary_key=True, max_length=64)
+    customer_id: str = Field(primary_key=True, max_length=64)
+    sold: int = Field(sa_type=BigInteger)
+
+
 class Adjustment(SQLModel, table=True):
     """A recorded change of what is on hand, other than a sale. on_hand: what was there after it."""
 
@@ -63,11 +74,13 @@ class Adjustment(SQLModel, table=True):
 
 PRODUCT: Final = table_of(Product)
 PURCHASE: Final = table_of(Purchase)
+SOLD_EARLIER: Final = table_of(SoldEarlier)
 ADJUSTMENT: Final = table_of(Adjustment)
 
 TABLES: Final[tuple[Table, ...]] = (
     PRODUCT,
     PURCHASE,
+    SOLD_EARLIER,
     ADJUSTMENT,
     DROP_OFFER,
     DROP_CLAIM,

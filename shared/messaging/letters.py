@@ -22,7 +22,6 @@ from shared.errors import NotFound
 from shared.identity import NewId
 from shared.messaging.broker import Headers, Record
 from shared.messaging.failure import PLACE_LIMIT, Failure
-from shared.messaging.ledger import LEDGER
 from shared.messaging.listener import Subject
 from shared.messaging.outbox import decode_headers, encode_headers
 
@@ -42,7 +41,9 @@ class LetterState(StrEnum):
 
 CLOSED: Final = (LetterState.EDITED, LetterState.SETTLED)
 UNSETTLED: Final = text("state NOT IN ('EDITED', 'SETTLED')")
-"""Spelled as in the index's own condition: with bound parameters SQLite would not use it."""
+SETTLED: Final = text("state NOT IN ('OPEN', 'REPLAYING', 'PARKED')")
+"""Spelled as in the indexes' own conditions: with bound parameters SQLite would not use them, and said with IN
+instead of NOT IN it would take the index by state."""
 
 
 class Letter(SQLModel, table=True):
@@ -66,6 +67,8 @@ class Letter(SQLModel, table=True):
         Index("letter_by_exception", "exception_type", "created_at", "id"),
         Index("letter_by_transaction", "transaction_id", "created_at", "id"),
         Index("letter_by_key", "key_digest", "created_at", "id"),
+        # What goes once its retention is over.
+        Index("letter_settled", "updated_at", "id", sqlite_where=SETTLED, postgresql_where=SETTLED),
     )
 
     id: str = Field(primary_key=True, max_length=64)
@@ -313,17 +316,20 @@ def move(connection: Connection, letter_id: str, state: LetterState, now: Millis
     connection.execute(update(LETTER).where(LETTER.c.id == letter_id).values(**values))
 
 
-def prune(connection: Connection, closed_before: Millis, most: int = 1_000) -> int:
-    """Delete up to `most` letters settled or edited before an instant, and their ledger; return how many."""
+def prune(connection: Connection, before: Millis, most: int) -> int:
+    """Delete up to `most` letters settled or edited before an instant, the oldest first; return how many.
+
+    The ledger keeps what was done about them.
+    """
     old = (
         select(LETTER.c.id)
-        .where(LETTER.c.state.in_([state.value for state in CLOSED]), LETTER.c.updated_at < closed_before)
-        .order_by(LETTER.c.id)
+        .where(SETTLED, LETTER.c.updated_at < before)
+        .order_by(LETTER.c.updated_at, LETTER.c.id)
         .limit(most)
+        .with_for_update(skip_locked=True)
     )
     ids = list(connection.execute(old).scalars())
     if ids:
-        connection.execute(delete(LEDGER).where(LEDGER.c.letter_id.in_(ids)))
         connection.execute(delete(LETTER).where(LETTER.c.id.in_(ids)))
     return len(ids)
 

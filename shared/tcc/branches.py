@@ -49,7 +49,8 @@ class Branches(Generic[C]):
     """The branches of one participant, as its local transactions see them.
 
     lease_ms: how long an external effect belongs to who began it; republish_ms: when the Confirm of a
-    standalone reservation is published again if nothing was heard.
+    standalone reservation is published again if nothing was heard; retention_ms: for how long a branch is
+    kept after its deadline at least.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Branches(Generic[C]):
         skew_allowance_ms: Millis,
         lease_ms: Millis,
         republish_ms: Millis,
+        retention_ms: Millis,
     ) -> None:
         self._participant = participant
         self._announcer = announcer
@@ -68,6 +70,8 @@ class Branches(Generic[C]):
         self._skew_allowance_ms = skew_allowance_ms
         self._lease_ms = lease_ms
         self._republish_ms = republish_ms
+        # Half of it, so that clocks may differ by the other half.
+        self._forgotten_ms = retention_ms // 2
         self._acts: Final[dict[Verdict, Callable[[Connection, Command[C], Fence, Millis], Step]]] = {
             Verdict.APPLY: self._apply,
             Verdict.REPEAT: self._repeat,
@@ -179,6 +183,7 @@ class Branches(Generic[C]):
 
     def _try(self, connection: Connection, command: Command[C], now: Millis) -> Step:
         claim, fresh = self._fresh(command, now)
+        self._check_memory(connection, fresh, now)
         if not fence.insert(connection, fresh):
             held = fence.read(connection, command.branch_id)
             assert held is not None
@@ -208,6 +213,13 @@ class Branches(Generic[C]):
             )
             return Step(Answer(Verdict.REFUSE, refused))
         return Step(Answer(Verdict.APPLY, fresh), to_do=fresh.intent is not None)
+
+    def _check_memory(self, connection: Connection, fresh: Fence, now: Millis) -> None:
+        """Refuse a Try that is so late that its branch may be forgotten, without a trace: a branch that was
+        confirmed must not come back as one that was cancelled."""
+        assert fresh.expires_at is not None
+        if now > fresh.expires_at + self._forgotten_ms and fence.peek(connection, fresh.id) is None:
+            raise Refused("reservation-expired", "The deadline of this Try passed long ago.", 410)
 
     def _check_deadline(self, held: Fence, now: Millis) -> None:
         assert held.expires_at is not None

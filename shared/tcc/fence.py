@@ -7,13 +7,29 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Index, bindparam, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Index,
+    bindparam,
+    delete,
+    literal_column,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlmodel import Field, SQLModel
 
 from shared.clock import Millis
 from shared.database.port import insert_new, table_of
 from shared.database.prepared import Prepared
 from shared.tcc.protocol import HOLDING, Phase, State
+
+SETTLED: Final = text("state NOT IN ('TRYING', 'TRIED', 'CONFIRMING', 'CANCELLING')")
+"""CONFIRMED or CANCELLED: nothing is left to do. Written out in statements as in the index, so that they can
+use it; said with IN instead of NOT IN, SQLite would take the index by state and sort."""
 
 
 class Reservation(SQLModel, table=True):
@@ -24,6 +40,8 @@ class Reservation(SQLModel, table=True):
         Index("reservation_by_state", "state", "id"),
         # What the sweeper looks for; NULL where there is nothing to do later.
         Index("reservation_by_due", "due_at"),
+        # What goes once its retention is over.
+        Index("reservation_settled", "updated_at", "id", sqlite_where=SETTLED, postgresql_where=SETTLED),
     )
 
     id: str = Field(primary_key=True, max_length=64)
@@ -110,6 +128,18 @@ _ALL_AFTER = (
 _AFTER = Prepared(_ALL_AFTER)
 _IN_STATE_AFTER = Prepared(_ALL_AFTER.where(RESERVATION.c.state == bindparam("in_state")))
 
+_PLACE = (RESERVATION.c.updated_at, RESERVATION.c.id)
+_SETTLED = (
+    select(RESERVATION)
+    .where(
+        SETTLED,
+        RESERVATION.c.updated_at < bindparam("before"),
+        tuple_(*_PLACE) > tuple_(bindparam("settled_at", type_=BigInteger()), bindparam("after")),
+    )
+    .order_by(*_PLACE)
+    .limit(bindparam("most"))
+)
+
 
 def insert(connection: Connection, fence: Fence) -> bool:
     """Insert the fence row; return False where the branch is known already."""
@@ -155,6 +185,22 @@ def page(connection: Connection, state: State | None, after: str, most: int) -> 
     else:
         parameters = {"after": after, "most": most, "in_state": state.value}
         rows = _IN_STATE_AFTER.rows(connection, parameters)
+    return [Fence.of(row) for row in rows]
+
+
+def settled(connection: Connection, before: Millis, after: tuple[Millis, str], most: int) -> list[Fence]:
+    """Return up to `most` branches that were settled before an instant, oldest first.
+
+    after: a place to go on behind: when a branch was settled, and its id.
+    """
+    place = {"before": before, "settled_at": after[0], "after": after[1], "most": most}
+    return [Fence.of(row) for row in connection.execute(_SETTLED, place)]
+
+
+def forget(connection: Connection, branch_ids: Sequence[str]) -> list[Fence]:
+    """Delete branches that are settled; return those that went, which nobody else has deleted before."""
+    of_these = (RESERVATION.c.id.in_(branch_ids), SETTLED)
+    rows = connection.execute(delete(RESERVATION).where(*of_these).returning(*RESERVATION.c))
     return [Fence.of(row) for row in rows]
 
 

@@ -1,13 +1,16 @@
-"""Inquiry: what a participant asks the coordinator about an expired reservation, instead of its own clock."""
+"""What a participant asks the coordinator instead of its own clock: what was decided about a reservation that
+has expired, and which of those that ended long ago it may forget."""
 
-from typing import Final, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.clock import Millis, from_iso
 from shared.errors import Unreachable
-from shared.http.caller import Caller
+from shared.http.caller import Caller, Reply
+from shared.tcc.protocol import State
 
 INQUIRY_TIMEOUT: Final = 5.0
 """The bound on one inquiry, in seconds."""
@@ -32,6 +35,14 @@ class Decision(BaseModel):
             return None
 
 
+class Settled(NamedTuple):
+    """A branch with which its participant has nothing left to do. state: CONFIRMED or CANCELLED."""
+
+    transaction_id: str
+    branch_id: str
+    state: State
+
+
 class Asks(Protocol):
     """Whoever can tell what became of a transaction."""
 
@@ -40,23 +51,29 @@ class Asks(Protocol):
         ...
 
 
+class Remembers(Protocol):
+    """Whoever can tell which branches are needed no more."""
+
+    async def forgettable(self, branches: Sequence[Settled]) -> frozenset[str]:
+        """Return the ids of those (of 200 at most); raise Unreachable where nobody can tell now."""
+        ...
+
+
+class Inquires(Asks, Remembers, Protocol):
+    """The coordinator as far as a participant asks it."""
+
+
 class Inquirer:
     """Asks the coordinator over HTTP. coordinator_url: its base URL, without a slash at its end."""
 
     def __init__(self, caller: Caller, coordinator_url: str, timeout: float = INQUIRY_TIMEOUT) -> None:
         self._caller = caller
-        self._base = f"{coordinator_url}/api/v1/transactions/"
+        self._base = f"{coordinator_url}/api/v1"
         self._timeout = timeout
 
     async def ask(self, transaction_id: str, branch_id: str) -> Decision:
         """Return the decision; raise Unreachable where no usable answer came."""
-        reply = await self._caller.call(
-            "POST",
-            f"{self._base}{transaction_id}/inquiries",
-            headers={"content-type": "application/json"},
-            body=pydantic_core.to_json({"branchId": branch_id}),
-            timeout=self._timeout,
-        )
+        reply = await self._call(f"/transactions/{transaction_id}/inquiries", {"branchId": branch_id})
         if reply.status != 200:
             raise Unreachable(f"The coordinator answered {reply.status} about transaction {transaction_id}.")
         try:
@@ -65,3 +82,32 @@ class Inquirer:
             raise Unreachable(
                 f"The coordinator's answer about transaction {transaction_id} can't be read."
             ) from error
+
+    async def forgettable(self, branches: Sequence[Settled]) -> frozenset[str]:
+        """Return the ids of those branches (200 at most) that are needed no more; raise as ask does."""
+        asked = [
+            {"transactionId": one.transaction_id, "branchId": one.branch_id, "state": one.state.value}
+            for one in branches
+        ]
+        reply = await self._call("/branches/forgettable", {"branches": asked})
+        if reply.status != 200:
+            raise Unreachable(f"The coordinator answered {reply.status} about what may be forgotten.")
+        try:
+            return frozenset(_Forgettable.model_validate_json(reply.body).branch_ids)
+        except ValidationError as error:
+            raise Unreachable(
+                "The coordinator's answer about what may be forgotten can't be read."
+            ) from error
+
+    async def _call(self, path: str, body: Mapping[str, Any]) -> Reply:
+        return await self._caller.call(
+            "POST",
+            self._base + path,
+            headers={"content-type": "application/json"},
+            body=pydantic_core.to_json(body),
+            timeout=self._timeout,
+        )
+
+
+class _Forgettable(BaseModel):
+    branch_ids: list[str] = Field(alias="branchIds")

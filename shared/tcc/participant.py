@@ -42,7 +42,8 @@ class Participant(Generic[C]):
     name: as registered with the coordinator; collection: its reservations' path below /api/v1;
     topic: where its Confirms travel; claim: the model of what is claimed (strict, unknown fields refused);
     on_try holds, on_confirm keeps, on_cancel lets go; key: the Kafka key of a reservation's Confirm, from
-    branch id and claim; on_tombstone: what a Cancel does that came before its Try;
+    branch id and claim; on_tombstone: what a Cancel does that came before its Try; on_forget: what has to be
+    kept of these claims, which were confirmed, when their branches are deleted long after;
     effect: what happens outside the database, if anything does.
 
     For what many want at once: foresee: what a Try reads before its transaction (its rule finds it in the
@@ -59,6 +60,7 @@ class Participant(Generic[C]):
     on_cancel: Rule[C]
     key: Callable[[str, C], str]
     on_tombstone: Callable[[Connection, Context], None] | None = None
+    on_forget: Callable[[Connection, Sequence[C]], None] | None = None
     effect: ExternalEffect[C] | None = None
     foresee: Callable[[Connection, C], Any] | None = None
     on_tries: BatchRule[C] | None = None
@@ -74,7 +76,8 @@ class ParticipantHost(Generic[C]):
 
     skew_allowance_ms: how much later than its deadline a Try may arrive; effect_timeout: the bound on one
     call of an external effect, in seconds; republish_ms: how long the Confirm of a standalone reservation
-    may stay unapplied before it is published again; registry: where the Trys of a participant are counted
+    may stay unapplied before it is published again; retention_ms: for how long branches are kept after their
+    end; registry: where the Trys of a participant are counted
     that looks before, or holds many together.
     """
 
@@ -91,6 +94,7 @@ class ParticipantHost(Generic[C]):
         alarms: Alarms | None = None,
         skew_allowance_ms: Millis = 30_000,
         republish_ms: Millis = 10_000,
+        retention_ms: Millis = 2_592_000_000,
         effect_timeout: float = 10.0,
         registry: CollectorRegistry | None = None,
     ) -> None:
@@ -109,6 +113,7 @@ class ParticipantHost(Generic[C]):
             # A lease outlives the call, so that nobody takes over what is still under way.
             lease_ms=round(effect_timeout * 1000) + 2_000,
             republish_ms=republish_ms,
+            retention_ms=retention_ms,
         )
         self._intents: Intents[C] | None = None
         if participant.effect is not None:

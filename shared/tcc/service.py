@@ -15,6 +15,7 @@ from shared.tcc.audit_routes import audit_routes
 from shared.tcc.branch_routes import branch_routes
 from shared.tcc.command import C
 from shared.tcc.confirmations import OUTCOMES, confirmation_listener
+from shared.tcc.forgetting import Forgetting
 from shared.tcc.inquiry import Inquirer
 from shared.tcc.leftovers import leftovers
 from shared.tcc.participant import Participant, ParticipantHost
@@ -50,6 +51,7 @@ def host_participant(
         alarms=Alarms(program.metrics.registry),
         skew_allowance_ms=round(settings.skew_allowance_seconds * 1000),
         republish_ms=republish_ms,
+        retention_ms=settings.transaction_retention_ms,
         effect_timeout=effect_timeout,
         registry=program.metrics.registry,
     )
@@ -57,9 +59,10 @@ def host_participant(
     program.exchange(
         [confirmation_listener(host, retry), *listeners], publishes=[OUTCOMES], given_up=given_up
     )
+    inquirer = Inquirer(program.caller, settings.url("coordinator"))
     sweeper = Sweeper(
         host,
-        Inquirer(program.caller, settings.url("coordinator")),
+        inquirer,
         randomness=program.randomness,
         sweep_seconds=settings.sweep_seconds,
         republish_ms=republish_ms,
@@ -67,6 +70,7 @@ def host_participant(
         registry=program.metrics.registry,
     )
     program.run("sweeper", sweeper.run)
+    program.forget("branches", Forgetting(host, inquirer, settings.transaction_retention_ms).sweep)
     return host
 
 

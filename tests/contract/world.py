@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 from shared.bell import Bell
 from shared.clock import Millis, iso
 from shared.database.port import Database
+from shared.errors import Unreachable
 from shared.health import Health
 from shared.http.application import create_api
 from shared.identity import ulids
@@ -22,7 +23,7 @@ from shared.messaging.outbox import Outbox, oldest
 from shared.settings import Settings
 from shared.tcc.alarms import Alarms
 from shared.tcc.fence import Fence
-from shared.tcc.inquiry import Decision
+from shared.tcc.inquiry import Decision, Settled
 from shared.tcc.participant import Command, ParticipantHost
 from shared.tcc.protocol import Phase, Sort, State, sort_answer
 from shared.tcc.routes import reservation_routes
@@ -48,11 +49,17 @@ class HandClock:
 
 
 class Coordinator:
-    """Answers inquiries as told; asked: who asked about what."""
+    """Answers inquiries as told; asked: who asked about what.
+
+    over: the transactions that ended so long ago that their branches may be forgotten; away: whether it
+    answers nothing about that.
+    """
 
     def __init__(self) -> None:
         self.answers: list[Decision | Exception] = []
         self.asked: list[tuple[str, str]] = []
+        self.over: set[str] = set()
+        self.away = False
 
     async def ask(self, transaction_id: str, branch_id: str) -> Decision:
         self.asked.append((transaction_id, branch_id))
@@ -60,6 +67,11 @@ class Coordinator:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def forgettable(self, branches: Sequence[Settled]) -> frozenset[str]:
+        if self.away:
+            raise Unreachable
+        return frozenset(one.branch_id for one in branches if one.transaction_id in self.over)
 
 
 @dataclass
