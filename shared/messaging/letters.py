@@ -42,8 +42,8 @@ class LetterState(StrEnum):
 CLOSED: Final = (LetterState.EDITED, LetterState.SETTLED)
 UNSETTLED: Final = text("state NOT IN ('EDITED', 'SETTLED')")
 SETTLED: Final = text("state NOT IN ('OPEN', 'REPLAYING', 'PARKED')")
-"""Spelled as in the indexes' own conditions: with bound parameters SQLite would not use them, and said with IN
-instead of NOT IN it would take the index by state."""
+"""Spelled as in the indexes' own conditions: with bound parameters SQLite would not use them, and said with
+IN instead of NOT IN it would take the index by state."""
 
 
 class Letter(SQLModel, table=True):

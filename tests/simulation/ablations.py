@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from sqlalchemy import create_engine
 
+import coordinator.app
 import coordinator.driver
 import coordinator.inquiries
 import coordinator.log
@@ -204,5 +205,25 @@ ABLATIONS: Final = (
         "an idempotency key is remembered",
         "a repeated refund is another refund",
         instead(shared.idempotency, "claim", lambda *_: None),
+    ),
+    Ablation(
+        "retention after the end",
+        "a branch is forgotten once its deadline has passed, however its transaction stands",
+        lambda: unsafe.retention_by_the_deadline(),
+    ),
+    Ablation(
+        "decisions outlive every fence",
+        "a transaction goes wholly after its retention",
+        instead(coordinator.app, "shrink", unsafe.delete_ended),
+    ),
+    Ablation(
+        "a Try of long ago leaves no trace",
+        "it comes back as one that was cancelled",
+        instead(Branches, "_check_memory", lambda *_: None),
+    ),
+    Ablation(
+        "what was sold is carried over",
+        "it is forgotten with its reservation",
+        instead(stock_service.purchases, "keep_sold", lambda *_: None),
     ),
 )

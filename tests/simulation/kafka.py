@@ -10,6 +10,7 @@ from shared.messaging.broker import Message, Record, TopicPartition
 from shared.messaging.memory import MemoryBroker, MemorySubscription
 from tests.simulation.conditions import Conditions, Fault
 from tests.simulation.life import Life
+from tests.simulation.past import Past
 from tests.simulation.trace import Trace
 from tests.simulation.watch import Watch
 
@@ -28,12 +29,14 @@ class LifesBroker:
         randomness: random.Random,
         trace: Trace,
         watch: Watch,
+        past: Past,
     ) -> None:
         self.life = life
         self.broker = broker
         self.conditions = conditions
         self.trace = trace
         self.watch = watch
+        self.past = past
         self._randomness = randomness
         self._subscriptions: list[MemorySubscription] = []
 
@@ -89,6 +92,8 @@ class _Publisher:
             self._way.trace.note(
                 f"{name} publishes {message.topic} {key}{'' if results[index] is None else ' in vain'}"
             )
+            if results[index] is None:
+                self._way.past.published(message)
             if results[index] is None and self._way.conditions.strikes(Fault.PRODUCED_UNTOLD, name):
                 results[index] = Unreachable("The acknowledgement was lost.")
         await self._way.reach()

@@ -21,6 +21,7 @@ from shared.settings import PORTS
 from shared.tcc.protocol import BRANCH_ID, TRANSACTION_ID
 from tests.simulation.conditions import Conditions, Fault
 from tests.simulation.life import Life
+from tests.simulation.past import Past
 from tests.simulation.trace import Trace
 from tests.simulation.watch import Watch
 
@@ -59,12 +60,14 @@ class Network:
         randomness: random.Random,
         trace: Trace,
         watch: Watch,
+        past: Past,
     ) -> None:
         self._hosts = hosts
         self._conditions = conditions
         self._randomness = randomness
         self._trace = trace
         self._watch = watch
+        self._past = past
         self._couriers: set[asyncio.Task[None]] = set()
         self.tries: list[tuple[str, httpx.Request]] = []
 
@@ -75,8 +78,10 @@ class Network:
     async def call(self, source: str, request: httpx.Request, seconds: float) -> Reply:
         """Send a request and wait for its answer; raise Unreachable where none comes in time."""
         target = BY_PORT[request.url.port or 0]
-        if request.method == "POST" and TRANSACTION_ID in request.headers and source != CUSTOMER:
-            self.tries = [*self.tries[1 - REMEMBERED :], (target, request)]
+        if TRANSACTION_ID in request.headers and source != CUSTOMER:
+            self._past.called(target, request)
+            if request.method == "POST":
+                self.tries = [*self.tries[1 - REMEMBERED :], (target, request)]
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._send(source, target, request, answer)
         if self._conditions.strikes(Fault.DUPLICATE, source, target):

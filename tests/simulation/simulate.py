@@ -14,6 +14,7 @@ from tests.collector import collect
 from tests.customers import Customers, Send, UncertainError
 from tests.invariants import Finding, broken, unfinished, unkept
 from tests.simulation.conditions import Fault
+from tests.simulation.long_after import long_after
 from tests.simulation.loop import run_virtually
 from tests.simulation.operator import LOOK, Operator
 from tests.simulation.plan import Trouble, draw
@@ -30,6 +31,7 @@ SECONDS_AN_ORDER: Final = 1.5
 PATIENCE: Final = 900.0
 PAUSE: Final = (2.0, 10.0)
 HEALED_WITHIN: Final = 1_200.0
+EVERY: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class Case:
     seed: int
     orders: int = 50
     plan: tuple[Trouble, ...] | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is looked at again long after its end; every fourth is."""
+        return self.seed % EVERY == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,9 @@ async def _run(case: Case, keep_trace: bool) -> Report:
         findings += [str(finding) for finding in (*found, *_alone(customers, snapshot))]
         findings += [*(f"[the answers fit] {wrong}" for wrong in customers.wrong), *one.watch.findings]
         findings += weather.lost_letters()
+        if case.goes_on and not findings:
+            findings += await long_after(one, operator)
+            findings += [*_left_over(await operator.reconcile()), *one.watch.findings]
         return Report(
             case=replace(case, plan=plan),
             findings=tuple(findings),

@@ -1,14 +1,14 @@
 """What the code would do without its safeguards: the other side of the ablations."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, cast
 from unittest.mock import patch
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete, select
 
 import coordinator.branch
 import coordinator.coordinator
@@ -21,14 +21,18 @@ import shared.tcc.branches
 import shared.tcc.participant
 from coordinator.branch import Branch, BranchState
 from coordinator.caller import Attempts
+from coordinator.tables import ENDED, TIMELINE, TRANSACTION
 from coordinator.transaction import Transaction
+from shared.clock import Millis
 from shared.database.inline import InlineDatabase
 from shared.messaging.consumer import Consumer
 from shared.messaging.outbox import Outbox
+from shared.retention import BATCH
 from shared.tcc import fence
 from shared.tcc.branches import Branches, Step, context_of
 from shared.tcc.command import Answer
 from shared.tcc.fence import Fence
+from shared.tcc.forgetting import Forgetting
 from shared.tcc.protocol import Phase, Verdict
 from shared.tcc.protocol import State as Held
 
@@ -192,4 +196,35 @@ def no_savepoints() -> Iterator[None]:
     with ExitStack() as patches:
         patches.enter_context(patch.object(shared.tcc.participant, "Savepoint", Nothing))
         patches.enter_context(patch.object(shared.tcc.branches, "Savepoint", Nothing))
+        yield
+
+
+def delete_ended(connection: Connection, before: Millis, _now: Millis, most: int) -> int:
+    """Instead of shrink: nothing stays of a transaction."""
+    ended = select(TRANSACTION.c.id).where(ENDED, TRANSACTION.c.updated_at < before).limit(most)
+    ids = list(connection.execute(ended).scalars())
+    connection.execute(delete(TIMELINE).where(TIMELINE.c.transaction_id.in_(ids)))
+    connection.execute(delete(TRANSACTION).where(TRANSACTION.c.id.in_(ids)))
+    return len(ids)
+
+
+@contextmanager
+def retention_by_the_deadline() -> Iterator[None]:
+    """A participant forgets what is past its deadline by its own clock, and asks nobody."""
+
+    async def settled(self: Any, after: tuple[Millis, str]) -> list[Fence]:
+        now = self._host.clock.now()
+        found: list[Fence] = await self._host.database.read(
+            lambda connection: fence.settled(connection, now, after, BATCH)
+        )
+        return found
+
+    async def forgettable(self: Any, found: Sequence[Fence]) -> list[str]:
+        now = self._host.clock.now()
+        return [one.id for one in found if one.expires_at is not None and one.expires_at < now]
+
+    with (
+        patch.object(Forgetting, "_settled", settled),
+        patch.object(Forgetting, "_forgettable", forgettable),
+    ):
         yield

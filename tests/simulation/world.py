@@ -3,7 +3,7 @@ databases between them that do what real ones do to programs. The same seed give
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import pydantic_core
 from fastapi import FastAPI
 from sqlmodel import SQLModel
 
+from shared.clock import Millis
 from shared.database.inline import InlineDatabase
 from shared.http.caller import Reply
 from shared.identity import ulids
@@ -21,6 +22,7 @@ from tests.simulation.kafka import SESSION_SECONDS, LifesBroker
 from tests.simulation.life import Life, watch_tasks
 from tests.simulation.loop import VirtualClock
 from tests.simulation.network import CUSTOMER, Network, origin
+from tests.simulation.past import Past
 from tests.simulation.programs import PROGRAMS, forget, instances
 from tests.simulation.store import LifesDatabase
 from tests.simulation.trace import Trace
@@ -28,6 +30,16 @@ from tests.simulation.watch import Watch
 
 GRACE_SECONDS: Final = 5.0
 """What a reconciliation takes for late: less than in earnest, so that it finds more to be wrong about."""
+RETENTION_PAUSE_SECONDS: Final = 5.0
+RETENTION: Final[Mapping[str, Any]] = {
+    "topic_retention_hours": 300 / 3_600,
+    "letter_retention_hours": 330 / 3_600,
+    # A clock that is ten minutes ahead leaves some of it.
+    "transaction_retention_hours": 1_020 / 3_600,
+    "idempotency_retention_hours": 1.0,
+    "retention_pause_seconds": RETENTION_PAUSE_SECONDS,
+}
+"""Minutes instead of weeks, so that something goes in the midst of the troubles."""
 STARTS_AGAIN: Final = 1.0
 """Seconds until a program that could not start is started again."""
 
@@ -72,7 +84,10 @@ class World:
         }
         self._opened: set[str] = set()
         self.watch = Watch(lambda name: self.hosts[name])
-        self.network = Network(self.hosts, self.conditions, self._source("network"), self.trace, self.watch)
+        self.past = Past()
+        self.network = Network(
+            self.hosts, self.conditions, self._source("network"), self.trace, self.watch, self.past
+        )
         self._customer = self.network.caller(CUSTOMER)
         self._keepers: set[asyncio.Task[None]] = set()
 
@@ -96,10 +111,16 @@ class World:
             life, host.store, self.conditions, self._source(f"{where}/disk"), self.trace, self.watch
         )
         host.broker = LifesBroker(
-            life, self.broker, self.conditions, self._source(f"{where}/broker"), self.trace, self.watch
+            life,
+            self.broker,
+            self.conditions,
+            self._source(f"{where}/broker"),
+            self.trace,
+            self.watch,
+            self.past,
         )
         app = program.create(
-            program.settings(_env_file=None, reconcile_grace_seconds=GRACE_SECONDS),
+            program.settings(_env_file=None, reconcile_grace_seconds=GRACE_SECONDS, **RETENTION),
             Surroundings(
                 clock=host.clock,
                 new_id=ulids(host.clock, source),
@@ -168,6 +189,16 @@ class World:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for store in self._stores.values():
             await store.close()
+
+    @property
+    def programs(self) -> Collection[str]:
+        """The programs, however many instances of each there are."""
+        return self._stores.keys()
+
+    def pass_time(self, by: Millis) -> None:
+        """Set every clock on, as if nothing had happened for so long."""
+        for clock in (self.clock, *(host.clock for host in self.hosts.values())):
+            clock.skew += by
 
     async def call(self, method: str, program: str, path: str, body: Any = None, **headers: str) -> Reply:
         """Send a request as a customer would; raise Unreachable where no answer comes."""
