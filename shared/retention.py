@@ -24,10 +24,10 @@ Sweep = Callable[[], AsyncIterator[int]]
 Delete = Callable[[Connection, Millis, int], int]
 """Deletes rows that are older than an instant, up to so many; returns how many they were."""
 
-BATCH: Final = 100
+BATCH: Final = 50
 """Rows that one write deletes at most, some milliseconds' work."""
 REST_SECONDS: Final = 0.05
-"""Between two batches. With it, 2,000 rows of a kind go in a second at most."""
+"""Between two batches. With it, 1,000 rows of a kind go in a second at most."""
 
 _log = logging.getLogger(__name__)
 
