@@ -41,6 +41,16 @@ WRONG: Final = {
     "hold": ['"x"', "1", "true", "[]", '{"seconds":0}', '{"seconds":1.5}', '{"seconds":86401}', '{"x":1}'],
     "items": ["{}", "[]", '"p"', "1", '[{"productId":"p"}]', "[null]", '[{"productId":"p","qty":1,"x":1}]'],
     "branches": ["{}", "[]", '"stock"', "1", "null", '[{"participant":"stock"}]', '[{"claim":{}}]', "[null]"],
+    "settled": [
+        "{}",
+        "[]",
+        '"b"',
+        "1",
+        "null",
+        "[null]",
+        '[{"transactionId":"t","branchId":"b"}]',
+        '[{"transactionId":"t","branchId":"b","state":"TRIED"}]',
+    ],
     "mode": ['"AUTO"', '"x"', "1", "null", "[]"],
     "key": [*_NOT_A_TEXT, _TOO_LONG_ID],
 }
@@ -151,4 +161,12 @@ DOORS: Final = [
         ("participant", "claim"),
     ),
     Door("coordinator", "POST", "/transactions/manual/inquiries", {"branchId": "b"}, {"branchId": "id"}),
+    Door(
+        "coordinator",
+        "POST",
+        "/branches/forgettable",
+        {"branches": [{"transactionId": "t", "branchId": "b", "state": "CONFIRMED"}]},
+        {"branches": "settled"},
+        ("branches",),
+    ),
 ]
