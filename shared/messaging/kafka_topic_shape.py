@@ -6,6 +6,8 @@ from typing import Final
 
 COMPARED: Final = ("retention.ms", "min.insync.replicas", "cleanup.policy", "compression.type")
 """The settings of a topic that are looked at."""
+LONGEST_SEGMENT_MS: Final = 7 * 24 * 3_600_000
+"""As brokers have it themselves."""
 _READABLE: Final = ("producer", "gzip", "uncompressed")
 """What may become of a record's compression, so that every program here can read it."""
 
@@ -23,6 +25,8 @@ class TopicShape:
         told = {"cleanup.policy": "delete", "min.insync.replicas": str(self.min_insync_replicas)}
         if self.retention_ms is not None:
             told["retention.ms"] = str(self.retention_ms)
+            # Brokers delete whole segments, so that a record lives on until its segment is full or that old.
+            told["segment.ms"] = str(min(self.retention_ms, LONGEST_SEGMENT_MS))
         return told
 
     def differences(

@@ -12,6 +12,7 @@ def test_a_topic_is_created_with_what_is_set() -> None:
         "cleanup.policy": "delete",
         "min.insync.replicas": "2",
         "retention.ms": "1000",
+        "segment.ms": "1000",
     }
 
 
@@ -41,3 +42,9 @@ def test_what_is_not_told_is_no_difference() -> None:
 def test_each_difference_is_said(there: list[int], configs: dict[str, str], said: str) -> None:
     (difference,) = SHAPE.differences(3, there, configs)
     assert difference.startswith(said)
+
+
+def test_a_record_outlives_its_retention_by_a_week_at_most() -> None:
+    """Brokers delete whole segments, and what outlives records counts on when they are gone."""
+    month = 30 * 24 * 3_600_000
+    assert TopicShape(retention_ms=month).configs()["segment.ms"] == str(7 * 24 * 3_600_000)
