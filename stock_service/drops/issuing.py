@@ -17,7 +17,7 @@ from shared.messaging.letters import DeadLetter
 from shared.messaging.listener import Listener, Subject
 from shared.messaging.retry import Retry
 from shared.messaging.values import InvalidMessage
-from stock_service.drops import claims, offers
+from stock_service.drops import offers
 from stock_service.drops.domain import ReturnReason
 from stock_service.drops.journal import Journal
 from stock_service.drops.messages import TOPIC, Issue, read_issue
@@ -44,9 +44,9 @@ def return_unpublishable(journal: Journal) -> Callable[[Connection, Message], No
     """Return what is done where a claim's record can never be published: the claim gives its unit back."""
 
     def on_unpublishable(connection: Connection, message: Message) -> None:
-        claim_id = read_issue(message.value).claim_id
-        if journal.give_back(connection, claim_id, ReturnReason.UNPUBLISHABLE):
-            _log.error("Claim %s is returned: its record can't be published.", claim_id)
+        wanted = read_issue(message.value)
+        if journal.give_back(connection, wanted, ReturnReason.UNPUBLISHABLE):
+            _log.error("Claim %s is returned: its record can't be published.", wanted.claim_id)
 
     return on_unpublishable
 
@@ -71,17 +71,17 @@ class _IssueDoor:
         wanted = _read(record)
         if isinstance(wanted, InvalidMessage):
             return  # Nobody can tell whose it was. The claim's own record is published again.
-        claim = claims.find(connection, wanted.claim_id)
-        if claim is None or (claim.code, claim.customer_id) != (wanted.code, wanted.customer_id):
-            return
-        if self._journal.give_back(connection, claim.id, ReturnReason.DEAD_LETTERED):
-            _log.warning("Claim %s is returned with dead letter %s.", claim.id, letter.id)
+        if self._journal.give_back(connection, wanted, ReturnReason.DEAD_LETTERED):
+            _log.warning("Claim %s is returned with dead letter %s.", wanted.claim_id, letter.id)
 
     def _issue_all(
         self, connection: Connection, read: Sequence[Issue | InvalidMessage]
     ) -> list[Exception | None]:
         verdicts: list[Exception | None] = []
         codes: set[str] = set()
+        # The drops' rows before the claims', as everybody takes them: no two wait for each other.
+        for code in sorted({wanted.code for wanted in read if isinstance(wanted, Issue)}):
+            offers.lock(connection, code)
         for wanted in read:
             if isinstance(wanted, InvalidMessage):
                 verdicts.append(wanted)

@@ -101,18 +101,21 @@ class Journal:
             )
         return False
 
-    def give_back(self, connection: Connection, claim_id: str, reason: ReturnReason) -> bool:
-        """Return a PENDING claim and its unit; return whether there was one to return."""
+    def give_back(self, connection: Connection, wanted: Issue, reason: ReturnReason) -> bool:
+        """Return the PENDING claim of a record and its unit; return whether there was one to return."""
+        # The drop's row before the claim's, as everybody takes them: no two wait for each other.
+        offers.lock(connection, wanted.code)
         parameters = {
-            "of_id": claim_id,
+            "of_id": wanted.claim_id,
+            "of_code": wanted.code,
+            "of_customer": wanted.customer_id,
             "why": reason.value,
             "owe": self._gate_elsewhere,
             "now": self._clock.now(),
         }
-        row = _RETURN.row(connection, parameters)
-        if row is None:
+        if _RETURN.run(connection, parameters) == 0:
             return False
-        offers.take(connection, row[0], -1)
+        offers.take(connection, wanted.code, -1)
         self._owes = self._gate_elsewhere
         return True
 
@@ -249,21 +252,19 @@ _INSERT: Final = Prepared(DROP_CLAIM.insert().inline())
 _THIS: Final = DROP_CLAIM.c.id == bindparam("of_id")
 _PENDING: Final = DROP_CLAIM.c.state == ClaimState.PENDING.value
 _NOW: Final = bindparam("now", type_=BigInteger())
+_WANTED: Final = (
+    _THIS,
+    DROP_CLAIM.c.code == bindparam("of_code"),
+    DROP_CLAIM.c.customer_id == bindparam("of_customer"),
+    _PENDING,
+)
 _ISSUE: Final = Prepared(
-    update(DROP_CLAIM)
-    .where(
-        _THIS,
-        DROP_CLAIM.c.code == bindparam("of_code"),
-        DROP_CLAIM.c.customer_id == bindparam("of_customer"),
-        _PENDING,
-    )
-    .values(state=ClaimState.ISSUED.value, updated_at=_NOW)
+    update(DROP_CLAIM).where(*_WANTED).values(state=ClaimState.ISSUED.value, updated_at=_NOW)
 )
 _RETURN: Final = Prepared(
     update(DROP_CLAIM)
-    .where(_THIS, _PENDING)
+    .where(*_WANTED)
     .values(state=ClaimState.RETURNED.value, reason=bindparam("why"), owed=bindparam("owe"), updated_at=_NOW)
-    .returning(DROP_CLAIM.c.code)
 )
 _AGAIN: Final = Prepared(
     update(DROP_CLAIM)

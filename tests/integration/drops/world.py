@@ -22,7 +22,7 @@ from stock_service.drops.domain import ClaimState, ReturnReason
 from stock_service.drops.entry import Entered, Want
 from stock_service.drops.gate import DatabaseGate, Gate
 from stock_service.drops.journal import Journal
-from stock_service.drops.messages import read_issue
+from stock_service.drops.messages import Issue, read_issue
 from stock_service.drops.offers import Offer
 from stock_service.drops.outside import OutsideGate
 from stock_service.drops.passes import Answer, Ask, GateUnavailable, Pass
@@ -154,9 +154,12 @@ class World:
         return Counter(await asyncio.gather(*(self.claim(customer, **how) for customer in customers)))
 
     async def give_back(self, claim_id: str) -> bool:
-        given: bool = await self.database.write(
-            lambda c: self.journal.give_back(c, claim_id, ReturnReason.DEAD_LETTERED)
-        )
+        def work(connection: Connection) -> bool:
+            claim = claims.read(connection, claim_id)
+            wanted = Issue(claimId=claim.id, code=claim.code, customerId=claim.customer_id)
+            return self.journal.give_back(connection, wanted, ReturnReason.DEAD_LETTERED)
+
+        given: bool = await self.database.write(work)
         if self.has_passes:
             await self.outside.tell_returns()
         return given
