@@ -5,6 +5,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from shared.database.port import Savepoint
+from shared.errors import Refused
 from shared.tcc.participant import Context
 from stock_service.claim import StockClaim
 from stock_service.holding import atomic, gathered, optimistic, pessimistic
@@ -17,7 +19,13 @@ def hold_foreseen(connection: Connection, claim: StockClaim, context: Context) -
 
 
 def hold_gathered(connection: Connection, claim: StockClaim, context: Context) -> None:
-    gathered.hold_all(connection, [(claim, context)])
+    """A batch that doesn't fit is held one by one, which says why: here that has to refuse as well."""
+    try:
+        with Savepoint(connection):
+            gathered.hold_all(connection, [(claim, context)])
+    except Refused:
+        atomic.hold(connection, claim, context)
+        raise
 
 
 HOLDS: Final[Mapping[str, Act]] = {
