@@ -5,7 +5,7 @@ same commit the Confirms to publish and what happened meanwhile. Whoever comes s
 and finds out what was decided.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pydantic_core
@@ -27,7 +27,7 @@ from coordinator.tables import TIMELINE, TRANSACTION, WHOLE
 from coordinator.transaction import Mode, State, Transaction, wake_at
 from shared.clock import Millis
 from shared.database.port import insert_new
-from shared.database.prepared import Prepared
+from shared.database.prepared import ByKey, Prepared
 from shared.errors import Transient
 from shared.messaging.broker import Message
 from shared.messaging.outbox import Outbox
@@ -50,6 +50,7 @@ _READ: Final = select(
 )
 _COUNT: Final = select(func.count()).select_from(TRANSACTION).where(WHOLE)
 _BY_ID: Final = Prepared(_READ.where(TRANSACTION.c.id == bindparam("wanted")))
+_BY_IDS: Final = ByKey(_READ, TRANSACTION.c.id)
 _REPLACE: Final = Prepared(
     update(TRANSACTION).where(
         TRANSACTION.c.id == bindparam("wanted"), TRANSACTION.c.version == bindparam("read_version")
@@ -110,14 +111,8 @@ def read(connection: Connection, transaction_id: str) -> Transaction | None:
     return None if row is None else _transaction(row)
 
 
-def read_many(connection: Connection, transaction_ids: Iterable[str]) -> dict[str, Transaction]:
-    # One prepared statement for each costs less than Core's preparation of a single IN list.
-    found = {}
-    for transaction_id in transaction_ids:
-        row = _BY_ID.row(connection, {"wanted": transaction_id})
-        if row is not None:
-            found[transaction_id] = _transaction(row)
-    return found
+def read_many(connection: Connection, transaction_ids: Collection[str]) -> dict[str, Transaction]:
+    return {row[0]: _transaction(row) for row in _BY_IDS.rows(connection, transaction_ids)}
 
 
 def read_bulk(connection: Connection, transaction_ids: Collection[str]) -> dict[str, Transaction]:
@@ -140,7 +135,7 @@ def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now:
         parameters = _changing(next_one, change.due_at)
         parameters["wanted"] = next_one.transaction_id
         parameters["read_version"] = read_version
-        if _REPLACE.run(connection, parameters) != 1:
+        if not _REPLACE.hits(connection, parameters):
             raise Stale(f"Transaction {next_one.transaction_id} was changed by somebody else meanwhile.")
         saved.append(next_one)
     outbox.add(connection, [message for change in changes for message in change.messages])
@@ -151,7 +146,7 @@ def save(connection: Connection, outbox: Outbox, changes: Sequence[Change], now:
 def note(connection: Connection, transaction_id: str, events: Sequence[Event]) -> None:
     """Add to the timeline of a transaction that itself stays as it is."""
     rows = [{"transaction_id": transaction_id, "events": pydantic_core.to_json(events).decode()}]
-    _ADD_EVENTS.run_many(connection, rows)
+    _ADD_EVENTS.later(connection, rows)
 
 
 def lease_due(connection: Connection, now: Millis, until: Millis, most: int) -> list[Transaction]:
@@ -214,7 +209,7 @@ def _add_events(connection: Connection, changes: Sequence[Change]) -> None:
         if change.events
     ]
     if rows:
-        _ADD_EVENTS.run_many(connection, rows)
+        _ADD_EVENTS.later(connection, rows)
 
 
 def _row(one: Transaction, due_at: Millis | None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def move(
         parameters["why"] = reason
     if target not in FINAL:
         parameters["due"] = now + SETTLE_MS
-    return _MOVES[target].run(connection, parameters) == 1
+    return _MOVES[target].hits(connection, parameters)
 
 
 def hold(
@@ -95,7 +95,7 @@ def hold(
 ) -> bool:
     """Move PENDING to HELD until the instant that the coordinator gave."""
     parameters = {"id": transaction_id, "now": now, "expires": expires_at, "due": due_at}
-    return _HOLD.run(connection, parameters) == 1
+    return _HOLD.hits(connection, parameters)
 
 
 def refuse(connection: Connection, transaction_id: str, refusal: Refusal, now: Millis) -> bool:

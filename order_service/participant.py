@@ -41,12 +41,14 @@ def try_of(order: Order) -> Command[OrderClaim]:
         transaction_id=order.transaction_id,
         claim=OrderClaim(order_id=order.order_id),
         expires_at=expires_at,
+        foreseen=(order.order_id, order.status),
     )
 
 
 def draft(connection: Connection, claim: OrderClaim, context: Context) -> None:
     """Make sure that the order is there and still open. Raises Refused where it isn't."""
-    known = orders.status_by_transaction(connection, _transaction(context))
+    transaction_id = _transaction(context)
+    known = context.foreseen or orders.status_by_transaction(connection, transaction_id)
     domain.draft(claim.order_id, known)
 
 

@@ -65,15 +65,15 @@ def payment_through(gateway: PaymentGateway) -> Participant[PaymentClaim]:
 
 def authorise(connection: Connection, claim: PaymentClaim, context: Context) -> None:
     """Hold the money; raises Refused `payment-declined` where the account hasn't enough or isn't there."""
-    if _AUTHORISE.run(connection, _parameters(claim, context)) == 0:
+    if not _AUTHORISE.hits(connection, _parameters(claim, context)):
         funds = _funds(connection, claim.customer_id)
         raise declined(claim.customer_id, claim.payment_amt, funds)
 
 
 def capture(connection: Connection, claim: PaymentClaim, context: Context) -> None:
     """Take the held money for good, and remember the capture for its refunds."""
-    captured = _CAPTURE.run(connection, _parameters(claim, context))
-    assert captured == 1, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be captured"
+    captured = _CAPTURE.hits(connection, _parameters(claim, context))
+    assert captured, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be captured"
     row = {
         "payment_id": context.branch_id,
         "customer_id": claim.customer_id,
@@ -82,13 +82,13 @@ def capture(connection: Connection, claim: PaymentClaim, context: Context) -> No
         "refunded": 0,
         "captured_at": context.now,
     }
-    _KEEP.run(connection, row)
+    _KEEP.hits(connection, row)
 
 
 def void(connection: Connection, claim: PaymentClaim, context: Context) -> None:
     """Give the held money free."""
-    voided = _VOID.run(connection, _parameters(claim, context))
-    assert voided == 1, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be voided"
+    voided = _VOID.hits(connection, _parameters(claim, context))
+    assert voided, f"{claim.payment_amt} is not held for {claim.customer_id} and can't be voided"
 
 
 def keep_count(connection: Connection, claims: Sequence[PaymentClaim]) -> None:
@@ -129,7 +129,8 @@ _AUTHORISE: Final = Prepared(
         # A capture can't be refused any more, so its place in the count is taken here.
         ACCOUNT.c.captured + ACCOUNT.c.held + _A <= MAX_MONEY,
     )
-    .values(held=ACCOUNT.c.held + _A, **_CHANGED)
+    .values(held=ACCOUNT.c.held + _A, **_CHANGED),
+    sorted_by=("c",),
 )
 _CAPTURE: Final = Prepared(
     update(ACCOUNT)
@@ -139,10 +140,12 @@ _CAPTURE: Final = Prepared(
         balance=ACCOUNT.c.balance - _A,
         captured=ACCOUNT.c.captured + _A,
         **_CHANGED,
-    )
+    ),
+    sorted_by=("c",),
 )
 _VOID: Final = Prepared(
-    update(ACCOUNT).where(_OF_CUSTOMER, ACCOUNT.c.held >= _A).values(held=ACCOUNT.c.held - _A, **_CHANGED)
+    update(ACCOUNT).where(_OF_CUSTOMER, ACCOUNT.c.held >= _A).values(held=ACCOUNT.c.held - _A, **_CHANGED),
+    sorted_by=("c",),
 )
 _KEEP: Final = Prepared(CAPTURE.insert())
 _KEEP_PAID: Final = Prepared(

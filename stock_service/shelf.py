@@ -34,12 +34,12 @@ def lock(connection: Connection, product_id: str) -> Shelf | None:
 
 def sell(connection: Connection, line: Line, now: Millis) -> bool:
     """Take held units off the shelf; return False where the product is frozen, or they aren't held."""
-    return _SELL.run(connection, parameters(line, now)) == 1
+    return _SELL.hits(connection, parameters(line, now))
 
 
 def put_back(connection: Connection, line: Line, now: Millis) -> bool:
     """Make held units available again; return False where they aren't held."""
-    return _PUT_BACK.run(connection, parameters(line, now)) == 1
+    return _PUT_BACK.hits(connection, parameters(line, now))
 
 
 def parameters(line: Line, now: Millis) -> Mapping[str, Any]:
@@ -67,8 +67,10 @@ _LOCK: Final = Prepared(_BY_ID.with_for_update())
 _SELL: Final = Prepared(
     update(PRODUCT)
     .where(OF_PRODUCT, PRODUCT.c.held >= Q, PRODUCT.c.frozen.is_(False))
-    .values(held=PRODUCT.c.held - Q, on_hand=PRODUCT.c.on_hand - Q, sold=PRODUCT.c.sold + Q, **CHANGED)
+    .values(held=PRODUCT.c.held - Q, on_hand=PRODUCT.c.on_hand - Q, sold=PRODUCT.c.sold + Q, **CHANGED),
+    sorted_by=("p",),
 )
 _PUT_BACK: Final = Prepared(
-    update(PRODUCT).where(OF_PRODUCT, PRODUCT.c.held >= Q).values(held=PRODUCT.c.held - Q, **CHANGED)
+    update(PRODUCT).where(OF_PRODUCT, PRODUCT.c.held >= Q).values(held=PRODUCT.c.held - Q, **CHANGED),
+    sorted_by=("p",),
 )

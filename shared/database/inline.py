@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from shared.database.failures import is_store_failure
 from shared.database.port import Work, take_announced
+from shared.database.prepared import READS_ONLY
 from shared.database.sqlite import sqlite_engine
 from shared.errors import DatabaseUnavailable
 
@@ -19,6 +20,7 @@ class InlineDatabase:
 
     def __init__(self, path: Path | str = ":memory:") -> None:
         self._engine = sqlite_engine(Path(path))
+        event.listen(self._engine, "before_execute", _refuse_to_lock)
         self._connection: Connection | None = None
         self._listeners: list[Callable[[], None]] = []
 
@@ -57,7 +59,13 @@ class InlineDatabase:
         return take_announced(self._open())
 
     async def read(self, work: Work[T]) -> T:
-        return work(self._open())
+        """As the port says; a read that locks rows fails here as it would on a server."""
+        info = self._open().info
+        info[READS_ONLY] = True
+        try:
+            return work(self._open())
+        finally:
+            del info[READS_ONLY]
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
@@ -72,3 +80,8 @@ class InlineDatabase:
         if self._connection is None:
             raise DatabaseUnavailable("The database is closed.")
         return self._connection
+
+
+def _refuse_to_lock(connection: Connection, statement: Any, *_: object) -> None:
+    locks = getattr(statement, "_for_update_arg", None) is not None
+    assert not (locks and READS_ONLY in connection.info), f"a read locks rows: {statement}"

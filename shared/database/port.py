@@ -1,7 +1,7 @@
 """The store as everybody else sees it, and the few statements that are not spelled alike everywhere."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
@@ -9,6 +9,8 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
+from shared.database.failures import is_store_failure
+from shared.database.pipeline import Surprise, forget_since, is_trusting, mark
 from shared.database.prepared import Prepared, driver_cursor
 
 T = TypeVar("T")
@@ -55,7 +57,12 @@ def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> 
 
     It takes the write lock before anything is read, so whoever inserts first decides alone.
     """
-    return _insert_new(connection.dialect.name, table, tuple(row)).run(connection, row) == 1
+    return _insert_new(connection.dialect.name, table, tuple(row)).hits(connection, row)
+
+
+def inserting(dialect: str, table: Table) -> Any:
+    """Return an INSERT that can be told what a conflict means, which each dialect has for itself."""
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
 
 
 def announce(connection: Connection) -> None:
@@ -73,27 +80,36 @@ class Savepoint:
     """`with Savepoint(connection):` undoes what was written inside it, and only that, where it raises.
 
     It speaks to the driver directly: SQLAlchemy's own nested transactions cost more than the statements
-    they guard.
+    they guard. A transaction that trusts in there being no need does without, and is undone where there is.
     """
 
-    __slots__ = ("_cursor",)
+    __slots__ = ("_connection", "_cursor", "_marked")
 
     def __init__(self, connection: Connection) -> None:
-        self._cursor = driver_cursor(connection)
+        self._connection = connection
+        self._cursor = None if is_trusting(connection) else driver_cursor(connection)
+        self._marked: Sequence[int] = ()
 
     def __enter__(self) -> None:
-        self._cursor.execute("SAVEPOINT part")
+        if self._cursor is not None:
+            self._marked = mark(self._connection)
+            self._cursor.execute("SAVEPOINT part")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._cursor is None:
+            if isinstance(error, Exception) and not is_store_failure(error):
+                raise Surprise("a savepoint would have been needed") from error
+            return
         if kind is not None:
             self._cursor.execute("ROLLBACK TO SAVEPOINT part")
+            forget_since(self._connection, self._marked)
         self._cursor.execute("RELEASE SAVEPOINT part")
         self._cursor.close()
 
 
 @functools.cache
 def _insert_new(dialect: str, table: Table, columns: tuple[str, ...]) -> Prepared:
-    build = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return Prepared(build(table).on_conflict_do_nothing().inline(), columns)
+    key = [column.key for column in table.primary_key if column.key in columns]
+    return Prepared(inserting(dialect, table).on_conflict_do_nothing().inline(), columns, sorted_by=key)

@@ -1,9 +1,11 @@
 """PostgreSQL, over asyncpg: a few connections that write what is queued, a few that read.
 
-A writer takes along what waits and runs it in one transaction, so that one commit serves many. Where any
-piece of that raises, or two transactions got in each other's way, everything is undone and each piece runs
-again in a transaction of its own; how many are taken along follows from how often that happens. So a piece of
-work may run more than once before it is committed, and does nothing but what its connection does.
+A writer takes along what waits and runs it in one transaction, so that one commit serves many, and trusts
+that all goes as expected, so that few round trips do (see `shared.database.pipeline`). Where it doesn't, all
+is undone and runs again with care, as do the next few transactions. Where any piece raises, or two
+transactions got in each other's way, each piece runs again in a transaction of its own; how many are taken
+along follows from how often that happens. So a piece of work may run more than once before it is committed,
+and does nothing but what its connection does.
 
 Rows are locked until the commit (READ COMMITTED), and other writers may hold them: a deadlock, or a lock that
 isn't had in time, is undone and tried again, and after a few times given back as Transient. A read has one
@@ -18,10 +20,12 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.database.failures import is_contention, is_store_failure
+from shared.database.pipeline import Surprise, pipelined, send_waiting
 from shared.database.place import Schema
 from shared.database.port import Work, take_announced
 from shared.errors import DatabaseUnavailable, Transient
@@ -38,6 +42,9 @@ MOST_WAITING: Final = 10_000
 
 ATTEMPTS: Final = 6
 """How often a piece of work is tried that gets in the way of others."""
+
+CAREFUL: Final = 20
+"""So many transactions are careful after one that trusted in vain: what surprised is often not alone."""
 
 FIRST_PAUSE_SECONDS: Final = 0.005
 """The pause before the second attempt; it doubles, and each is drawn from between nothing and twice that."""
@@ -81,6 +88,7 @@ class PostgresDatabase:
         self._idle = [_Session(self._engine) for _ in range(limits.readers)]
         self._a_reader = asyncio.Semaphore(limits.readers)
         self._reading = 0
+        self._careful = 0  # transactions that are to be so
         self._started = False
         self._closed = False
 
@@ -154,7 +162,7 @@ class PostgresDatabase:
         session, most = _Session(self._engine), BATCH
         while (job := await self._jobs.get()) is not None:
             batch = self._take_along(job, most)
-            results = await self._together(session, batch) if len(batch) > 1 else None
+            results = await self._together(session, batch)
             if results is None:
                 results = [await self._alone(session, *each) for each in batch]
                 most = max(1, most // 2)
@@ -175,13 +183,13 @@ class PostgresDatabase:
         return batch
 
     async def _together(self, session: "_Session", batch: Sequence[_Job]) -> list[_Result] | None:
-        """Run a batch in one transaction; None, with nothing changed, where it has to be taken apart."""
+        """Run a batch in one transaction; None, with nothing changed, where each has to run alone."""
 
         def run_all(connection: Any) -> list[Any]:
             return [work(connection) for work, _ in batch]
 
         try:
-            values = await session.write(run_all)
+            values = await self._trustingly(session, run_all)
         except _Uncertain as error:
             unavailable = self._unavailable("may or may not have written this", error)
             return [(done, None, unavailable) for _, done in batch]
@@ -189,11 +197,21 @@ class PostgresDatabase:
             return None
         return [(done, value, None) for (_, done), value in zip(batch, values, strict=True)]
 
+    async def _trustingly(self, session: "_Session", work: Work[T]) -> T:
+        """Run work in a transaction that trusts; where that is in vain, or was just now, in a careful one."""
+        if self._careful == 0:
+            try:
+                return await session.write(work, trusting=True)
+            except Surprise:
+                self._careful = CAREFUL
+        self._careful -= 1
+        return await session.write(work, trusting=False)
+
     async def _alone(self, session: "_Session", work: Work[Any], done: "asyncio.Future[Any]") -> _Result:
         """Run one piece of work in a transaction of its own, again where it got in the way of others."""
         for attempt in range(ATTEMPTS):
             try:
-                return done, await session.write(work), None
+                return done, await session.write(work, trusting=False), None
             except _Uncertain as error:
                 return done, None, self._unavailable("may or may not have written this", error)
             except Exception as error:  # noqa: BLE001 - the waiting caller must learn what became of its write
@@ -244,11 +262,11 @@ class _Session:
         self._driver: Any = None
         self._announced = False
 
-    async def write(self, work: Work[T]) -> T:
-        """Run work in a transaction; raise what it raises, or _Uncertain, after that was undone."""
+    async def write(self, work: Work[T], *, trusting: bool) -> T:
+        """Run work in a transaction; raise what it raises, Surprise or _Uncertain, after that was undone."""
         try:
             connection = await self._begin("BEGIN")
-            result = await connection.run_sync(work)
+            result: T = await connection.run_sync(pipelined, work, trusting=trusting)
         except BaseException as error:
             await self._undo(error)
             raise
@@ -260,7 +278,8 @@ class _Session:
             if broken:
                 raise _Uncertain(str(error) or type(error).__name__) from error
             raise
-        self._announced = await connection.run_sync(take_announced)
+        assert connection.sync_connection is not None
+        self._announced = take_announced(connection.sync_connection)
         return result
 
     async def read(self, work: Work[T]) -> T:
@@ -305,7 +324,7 @@ class _Session:
         if self._connection is None:
             return
         # Who was cancelled may have left a statement behind that still runs.
-        if not isinstance(error, Exception) or self._driver is None or self._driver.is_closed():
+        if not isinstance(error, Exception | Surprise) or self._driver is None or self._driver.is_closed():
             await self._drop()
             return
         try:
@@ -349,13 +368,16 @@ def _engine(schema: Schema, limits: Limits) -> AsyncEngine:
             # Whatever it is (nobody listens, a wrong password, no such database): there is no database.
             raise ConnectionError(f"no connection to {schema}: {error or type(error).__name__}") from error
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         connect_args={"prepared_statement_cache_size": 500},
     )
+    # A statement that goes through SQLAlchemy finds done what was written before it, too.
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda connection, *_: send_waiting(connection))
+    return engine
 
 
 def _milliseconds(seconds: float) -> str:

@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel
 
 from shared.clock import Clock, Millis
 from shared.database.port import announce, table_of
-from shared.database.prepared import Prepared
+from shared.database.prepared import ByKey, Prepared
 from shared.messaging.broker import Headers, Message
 
 
@@ -69,7 +69,7 @@ _OLDEST = (
 )
 _READ_OLDEST = Prepared(_OLDEST)
 _OLDEST_ELSEWHERE = _OLDEST.where(_OUTBOX.c.topic.not_in(bindparam("without", expanding=True)))
-_DELETE = Prepared(delete(_OUTBOX).where(_OUTBOX.c.id == bindparam("row")))
+_DELETE = ByKey(delete(_OUTBOX), _OUTBOX.c.id)
 
 
 class Outbox:
@@ -83,7 +83,7 @@ class Outbox:
         self._captured = captured
 
     def add(self, connection: Connection, messages: Iterable[Message]) -> None:
-        """Insert the messages, which are published after the commit."""
+        """Insert the messages, at the latest before the commit; they are published after it."""
         now = self._clock.now()
         relayed: list[dict[str, Any]] = []
         events: list[dict[str, Any]] = []
@@ -94,7 +94,7 @@ class Outbox:
             else:
                 events.append(_row(message, (), now) | event)
         if relayed:
-            _INSERT.run_many(connection, relayed)
+            _INSERT.later(connection, relayed)
             announce(connection)
         if events:
             _log(connection, events)
@@ -116,7 +116,7 @@ def oldest(connection: Connection, most: int, *, without: Collection[str] = ()) 
 def remove(connection: Connection, rows: Collection[int]) -> None:
     """Remove rows that nobody has to publish any more."""
     if rows:
-        _DELETE.run_many(connection, [{"row": row} for row in rows])
+        _DELETE.run(connection, rows)
 
 
 def _row(message: Message, headers: Headers, now: Millis) -> dict[str, Any]:

@@ -87,10 +87,13 @@ class Branches(Generic[C]):
         Raises Refused, Conflict or Transient where nothing is to be written. A refusal that is written (a
         coordinated Try that is late, or that the rule declines) is returned with the verdict REFUSE.
         """
-        now = self._clock.now()
         if command.phase is Phase.TRY:
-            return self._try(connection, command, now)
-        held = fence.read(connection, command.branch_id)
+            return self._try(connection, command, self._clock.now())
+        return self.settle(connection, command, fence.read(connection, command.branch_id))
+
+    def settle(self, connection: Connection, command: Command[C], held: Fence | None) -> Step:
+        """Do the same for a Confirm or a Cancel. held: the branch as this transaction has read it."""
+        now = self._clock.now()
         if held is None:
             if VERDICTS[State.ABSENT, command.phase] is Verdict.ENTOMB:
                 return self._entomb(connection, command, now)

@@ -20,7 +20,7 @@ class Context(NamedTuple):
     """What a rule may want to know besides the claim.
 
     reason: the slug given with a Cancel; foreseen: what the participant's `foresee` read before the
-    transaction, None where it didn't.
+    transaction, or what is known to whoever holds within a transaction of his own; None where nothing is.
     """
 
     branch_id: str

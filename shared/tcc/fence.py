@@ -4,7 +4,7 @@ The row is the reservation itself: what was claimed, by which transaction, until
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -24,7 +24,7 @@ from sqlmodel import Field, SQLModel
 
 from shared.clock import Millis
 from shared.database.port import insert_new, table_of
-from shared.database.prepared import Prepared
+from shared.database.prepared import ByKey, Prepared
 from shared.tcc.protocol import HOLDING, Phase, State
 
 SETTLED: Final = text("state NOT IN ('TRYING', 'TRIED', 'CONFIRMING', 'CANCELLING')")
@@ -112,6 +112,7 @@ _PHASES: Final[Mapping[str | None, Phase | None]] = {None: None} | {phase.value:
 _BY_ID = select(RESERVATION).where(RESERVATION.c.id == bindparam("branch"))
 _READ = Prepared(_BY_ID)
 _LOCK = Prepared(_BY_ID.with_for_update())
+_LOCK_MANY = ByKey(select(RESERVATION).with_for_update(), RESERVATION.c.id)
 _INSERT = Prepared(RESERVATION.insert(), Fence._fields)
 _DUE = Prepared(
     select(RESERVATION)
@@ -157,6 +158,11 @@ def read(connection: Connection, branch_id: str) -> Fence | None:
     return None if row is None else Fence.of(row)
 
 
+def read_many(connection: Connection, branch_ids: Collection[str]) -> dict[str, Fence]:
+    """Read those of many branches that are known, taking their rows' locks where the database has such."""
+    return {row[0]: Fence.of(row) for row in _LOCK_MANY.rows(connection, branch_ids)}
+
+
 def peek(connection: Connection, branch_id: str) -> Fence | None:
     """Read a branch without a lock."""
     row = _READ.row(connection, {"branch": branch_id})
@@ -168,8 +174,9 @@ def move(connection: Connection, held: Fence, **changes: Any) -> Fence:
 
     It writes only where the branch is still in the state in which it was read.
     """
-    moved = _move(tuple(changes)).run(connection, {**changes, "from_id": held.id, "from_state": held.state})
-    assert moved == 1, f"the fence of {held.id} left {held.state} while it was held"
+    parameters = {**changes, "from_id": held.id, "from_state": held.state}
+    moved = _move(tuple(changes)).hits(connection, parameters)
+    assert moved, f"the fence of {held.id} left {held.state} while it was held"
     return held._replace(**changes)
 
 

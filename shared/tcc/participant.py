@@ -216,10 +216,17 @@ class ParticipantHost(Generic[C]):
 
     def _take_all(self, connection: Connection, commands: Sequence[Command[C]]) -> "list[Step | Exception]":
         steps: list[Step | Exception] = []
+        settled = {command.branch_id for command in commands if command.phase is not Phase.TRY}
+        known = fence.read_many(connection, settled) if settled else {}
         for command in commands:
             try:
                 with Savepoint(connection):
-                    steps.append(self.branches.take(connection, command))
+                    if command.phase is Phase.TRY:
+                        step = self.branches.take(connection, command)
+                    else:
+                        step = self.branches.settle(connection, command, known.get(command.branch_id))
+                known[command.branch_id] = step.answer.fence
+                steps.append(step)
             except Exception as error:
                 if is_store_failure(error):
                     # Nothing in this transaction can be trusted to commit.

@@ -17,22 +17,19 @@ from stock_service.tables import PRODUCT
 def hold(connection: Connection, claim: StockClaim, context: Context) -> None:
     """Hold every line, for as long as the reservation stands; raises Refused where one can't be held."""
     for line in claim.lines:
-        purchase_limit = take(connection, line, context.now)
-        purchases.count_in(connection, line, claim.customer_id, purchase_limit)
+        take(connection, line, context.now)
+        purchases.count_in(connection, line, claim.customer_id)
 
 
-def take(connection: Connection, line: Line, now: Millis) -> int | None:
-    """Hold units of one product; return its purchase limit. Raises Refused where there aren't so many."""
-    held = _HOLD.row(connection, shelf.parameters(line, now))
-    if held is None:
+def take(connection: Connection, line: Line, now: Millis) -> None:
+    """Hold units of one product. Raises Refused where there aren't so many."""
+    if not _HOLD.hits(connection, shelf.parameters(line, now)):
         raise refusal(line, shelf.read(connection, line.product_id))
-    purchase_limit: int | None = held[0]
-    return purchase_limit
 
 
 _HOLD: Final = Prepared(
     update(PRODUCT)
     .where(OF_PRODUCT, PRODUCT.c.on_hand - PRODUCT.c.held >= Q, PRODUCT.c.frozen.is_(False))
-    .values(held=PRODUCT.c.held + Q, **CHANGED)
-    .returning(PRODUCT.c.purchase_limit)
+    .values(held=PRODUCT.c.held + Q, **CHANGED),
+    sorted_by=("p",),
 )

@@ -26,9 +26,8 @@ def hold_all(connection: Connection, holds: Sequence[tuple[StockClaim, Context]]
             counts[line.product_id, claim.customer_id] += line.qty
     now = max(context.now for _, context in holds)
     # In the order in which everybody takes them: no two wait for each other.
-    limits = {
-        product_id: take(connection, Line(product_id, units[product_id]), now) for product_id in sorted(units)
-    }
+    for product_id in sorted(units):
+        take(connection, Line(product_id, units[product_id]), now)
     for product_id, customer_id in sorted(counts):
         line = Line(product_id, counts[product_id, customer_id])
-        purchases.count_in(connection, line, customer_id, limits[product_id])
+        purchases.count_in(connection, line, customer_id)

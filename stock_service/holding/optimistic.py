@@ -40,7 +40,7 @@ def hold(connection: Connection, claim: StockClaim, context: Context) -> None:
         changes = {"p": line.product_id, "now": context.now, "seen": found.version}
         if _HOLD.run(connection, {**changes, "total": found.level.held + line.qty}) == 0:
             raise Outdated(f"Product {line.product_id} has changed since it was looked at.")
-        purchases.count_in(connection, line, claim.customer_id, found.purchase_limit)
+        purchases.count_in(connection, line, claim.customer_id)
 
 
 _HOLD: Final = Prepared(

@@ -20,10 +20,10 @@ from stock_service.tables import PRODUCT
 def hold(connection: Connection, claim: StockClaim, context: Context) -> None:
     """Hold every line, for as long as the reservation stands; raises Refused where one can't be held."""
     for line in claim.lines:
-        found = holdable(line, shelf.lock(connection, line.product_id))
+        holdable(line, shelf.lock(connection, line.product_id))
         held = _HOLD.run(connection, shelf.parameters(line, context.now))
         assert held == 1, f"product {line.product_id} is gone from under its lock"
-        purchases.count_in(connection, line, claim.customer_id, found.purchase_limit)
+        purchases.count_in(connection, line, claim.customer_id)
 
 
 _HOLD: Final = Prepared(update(PRODUCT).where(OF_PRODUCT).values(held=PRODUCT.c.held + Q, **CHANGED))

@@ -54,7 +54,8 @@ async def test_a_try_leaves_nothing_and_is_repeated(world: World) -> None:
     with pytest.raises(Crash):
         await world.rehosted(dying).handle(world.command(Phase.TRY))
 
-    assert dying.worked == 1
+    # A store may run work again before it is committed.
+    assert dying.worked >= 1
     assert await world.state() is State.ABSENT
     assert (await world.tried()).status_code == 201
     assert (await world.ledger()).held in (1, None)

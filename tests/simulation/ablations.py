@@ -23,7 +23,7 @@ import payment_service.participant
 import shared.idempotency
 import stock_service.holding.atomic
 import stock_service.purchases
-from shared.database.prepared import Prepared
+from shared.database.prepared import OnCursor, Prepared
 from shared.messaging.consumer import Consumer
 from shared.tcc import protocol
 from shared.tcc.branches import Branches
@@ -53,17 +53,17 @@ def verdict(state: Held, phase: Phase, other: Verdict) -> Patch:
     return lambda: patch.dict(protocol.VERDICTS, {(state, phase): other})
 
 
-def respelled(module: Any, name: str, condition: str, other: str) -> Patch:
+def respelled(statement: Prepared, condition: str, other: str) -> Patch:
     """Put another condition (by a regular expression) into a prepared statement."""
 
     @contextmanager
     def patched() -> Iterator[None]:
-        statement: Prepared = getattr(module, name)
         with create_engine("sqlite://").connect() as connection:
-            sql, ordered = statement._compile(connection)
-        changed, count = re.subn(condition, other, sql)
-        assert count == 1, f"{name} has no {condition!r}: {sql}"
-        with patch.object(statement, "_compiled", {"sqlite": (changed, ordered)}):
+            form = statement._compile(connection)
+        assert isinstance(form, OnCursor)
+        changed, count = re.subn(condition, other, form.sql)
+        assert count == 1, f"there is no {condition!r} in {form.sql}"
+        with patch.object(statement, "_forms", {"sqlite": OnCursor(changed, form.ordered)}):
             yield
 
     return patched
@@ -170,8 +170,7 @@ ABLATIONS: Final = (
         "stock is held by a condition",
         "more is held than is there",
         respelled(
-            stock_service.holding.atomic,
-            "_HOLD",
+            stock_service.holding.atomic._HOLD,
             r"on_hand - product\.held >=",
             "on_hand >= 0 * product.held +",
         ),
@@ -180,8 +179,7 @@ ABLATIONS: Final = (
         "money is held by a condition",
         "more is held than is there",
         respelled(
-            payment_service.participant,
-            "_AUTHORISE",
+            payment_service.participant._AUTHORISE,
             r"balance - account\.held >=",
             "balance >= 0 * account.held +",
         ),
@@ -190,8 +188,7 @@ ABLATIONS: Final = (
         "the limit counts held units",
         "only what was sold counts",
         respelled(
-            stock_service.purchases,
-            "_COUNT_IN",
+            stock_service.purchases._count_in("sqlite"),
             r"purchase\.held \+ purchase\.sold \+ \? <=",
             "purchase.sold + ? <=",
         ),

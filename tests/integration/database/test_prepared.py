@@ -78,6 +78,21 @@ async def test_errors_are_sqlalchemy_s(database: InlineDatabase) -> None:
     await database.close()
 
 
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_a_read_that_locks_rows_fails_as_on_a_server(database: InlineDatabase, prepared: bool) -> None:
+    statement = select(THINGS).with_for_update()
+    lock = Prepared(statement)
+
+    def work(connection: Connection) -> object:
+        return lock.rows(connection, {}) if prepared else connection.execute(statement).all()
+
+    assert await database.write(work) == []
+    with pytest.raises(AssertionError, match="a read locks rows"):
+        await database.read(work)
+    assert await database.write(work) == []
+    await database.close()
+
+
 async def test_a_missing_parameter_is_a_mistake(database: InlineDatabase) -> None:
     with pytest.raises(KeyError):
         await database.read(lambda connection: ONE.row(connection, {}))

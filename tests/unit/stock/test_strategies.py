@@ -185,10 +185,10 @@ async def test_a_claim_that_breaks_the_rule_spoils_no_other_of_its_batch(
 ) -> None:
     count_in = purchases.count_in
 
-    def count(connection: Connection, line: Any, customer_id: str, limit: int | None) -> None:
+    def count(connection: Connection, line: Any, customer_id: str) -> None:
         if customer_id == "poison":
             raise ValueError("out of order")
-        count_in(connection, line, customer_id, limit)
+        count_in(connection, line, customer_id)
 
     monkeypatch.setattr(purchases, "count_in", count)
     await queue.put(on_hand=100)
