@@ -17,6 +17,9 @@ from typing import Any, Final, NamedTuple
 from shared.clock import Millis
 from shared.tcc.protocol import Phase, Sort
 
+LONGEST_REASON: Final = 200
+"""Characters of the reason for which a transaction is cancelled."""
+
 
 class BranchState(StrEnum):
     TRYING = "TRYING"  # its Try is to be sent, or its answer is unknown
@@ -138,9 +141,9 @@ def remembered(branch: Branch) -> Branch:
 
 
 def refusal_reason(branch: Branch) -> str:
-    """Return the slug of a refusal's problem type."""
-    kind = str((branch.problem or {}).get("type", ""))
-    return kind.removeprefix("urn:handfast:problem:") or "refused"
+    """Return the slug of a refusal's problem type, or the type, as far as it fits a header and a column."""
+    kind = str((branch.problem or {}).get("type", "")).removeprefix("urn:handfast:problem:")
+    return "".join(letter for letter in kind if "!" <= letter <= "~")[:LONGEST_REASON] or "refused"
 
 
 def _learn_try(branch: Branch, answer: Answered, now: Millis, until: Millis, policy: Policy) -> Branch:

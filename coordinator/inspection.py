@@ -9,11 +9,11 @@ import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from coordinator.participants import Participant
 from coordinator.reconciliation import Seen
@@ -35,6 +35,10 @@ ATTEMPTS: Final = 3
 PAUSE: Final = 0.5
 
 _NOT_SERVED: Final = frozenset({404, 405, 501})
+
+# What a participant tells is kept with what was found, in columns that hold so much, and no NUL.
+_Name = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]*$")]
+_Sentence = Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\x00]*$")]
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -60,8 +64,8 @@ class Discrepancy(View):
     model_config = ConfigDict(extra="ignore")
 
     auditor: str
-    kind: str
-    subject: str
+    kind: _Name
+    subject: _Sentence
     evidence: dict[str, Any] = Field(default_factory=dict)
     verdict: Verdict
     repaired: bool
@@ -70,8 +74,8 @@ class Discrepancy(View):
 class _Branch(View):
     model_config = ConfigDict(extra="ignore")
 
-    id: str
-    transaction_id: str | None = None
+    id: _Name
+    transaction_id: _Name | None = None
     state: State
     expires: str | None = None
     updated_at: str | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pydantic_core
 import pytest
 
 from coordinator.inspection import AT_ONCE, ATTEMPTS, Inspector
@@ -29,6 +30,30 @@ async def test_an_audit_that_goes_round_in_a_circle_is_given_up() -> None:
     circle = Reply(200, {}, b'{"items": [], "nextCursor": "again"}')
     with pytest.raises(Unreachable, match="same page"):
         await Inspector(Scripted(lambda *_: circle)).audit(stock(), "again", repair=False)
+
+
+ROW = {"id": "b", "transactionId": "t", "state": "TRIED"}
+FOUND = {"auditor": "a", "kind": "k", "subject": "s", "verdict": "person", "repaired": False}
+
+
+@pytest.mark.parametrize("field", ["id", "transactionId"])
+@pytest.mark.parametrize("value", ["x" * 65, "a\x00b"])
+async def test_an_id_that_no_row_could_hold_is_no_usable_answer(field: str, value: str) -> None:
+    body = pydantic_core.to_json({"items": [ROW | {field: value}], "lag": 0})
+    with pytest.raises(Unreachable):
+        await Inspector(Scripted(lambda *_: Reply(200, {}, body))).page(stock(), None)
+
+
+@pytest.mark.parametrize(("field", "most"), [("kind", 64), ("subject", 300)])
+async def test_what_an_audit_found_must_be_such_that_it_can_be_kept(field: str, most: int) -> None:
+    for value, usable in (("x" * most, True), ("x" * (most + 1), False), ("a\x00b", False)):
+        body = pydantic_core.to_json({"items": [FOUND | {field: value}]})
+        asked = Inspector(Scripted(lambda *_, body=body: Reply(200, {}, body)))
+        if usable:
+            assert len((await asked.audit(stock(), None, repair=False)).items) == 1
+        else:
+            with pytest.raises(Unreachable):
+                await asked.audit(stock(), None, repair=False)
 
 
 def test_one_lost_answer_of_many_is_asked_for_again() -> None:

@@ -99,6 +99,20 @@ def test_a_refusal_cancels_at_once_with_its_reason() -> None:
     assert one.reason == "insufficient-stock"
 
 
+def test_the_reason_of_a_refusal_fits_a_header_and_a_column_whatever_its_participant_says() -> None:
+    told = {
+        "urn:handfast:problem:sold-out": "sold-out",
+        "https://example.test/probs/sold-out": "https://example.test/probs/sold-out",
+        "urn:x:a\x00b\r\nc \u2603d": "urn:x:abcd",
+        "x" * 1_000: "x" * 200,
+        "\x00": "refused",
+        "": "refused",
+    }
+    for kind, reason in told.items():
+        one = after(transaction(), answered("stock", Sort.REFUSED, problem={"type": kind}))
+        assert (one.state, one.reason) == (State.CANCELLING, reason)
+
+
 def test_a_branch_that_refused_its_only_try_is_not_cancelled_the_others_are_and_the_initiator_last() -> None:
     one = after(transaction(), answered("order"), answered("stock", Sort.REFUSED))
     assert [call.branch.participant for call in calls(one, NOW, KAFKA)] == ["payment"]
