@@ -14,7 +14,7 @@ from order_service.settings import OrderSettings
 from order_service.sweeper import OrderSweeper
 from shared import idempotency
 from shared.http.server import run_program
-from shared.program import OWN, Program, Surroundings
+from shared.program import OWN, Program, Surroundings, Until
 from shared.tcc.participant import ParticipantHost
 from shared.tcc.service import host_participant, participant_routes
 
@@ -77,7 +77,7 @@ def _front_door(program: Program, settings: OrderSettings, host: ParticipantHost
         pause=settings.sweep_seconds,
         call_seconds=settings.order_call_seconds,
     )
-    program.run("order sweeper", sweeper.run)
+    program.run("order sweeper", sweeper.run, until=Until.DRAINING)
     return order_routes(
         front_door=front_door,
         holds=holds,

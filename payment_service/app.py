@@ -11,7 +11,7 @@ from payment_service.stripe import StripeApi
 from payment_service.stripe_gateway import stripe_gateway
 from shared import idempotency
 from shared.http.server import run_program
-from shared.program import OWN, Program, Surroundings
+from shared.program import OWN, Program, Surroundings, Until
 from shared.tcc.service import host_participant, participant_routes
 
 
@@ -23,7 +23,7 @@ def create_app(settings: PaymentSettings, surroundings: Surroundings = OWN) -> F
     host = host_participant(program, payment_through(gateway), effect_timeout=timeout)
     refunds = Refunds(program.database, program.clock, gateway, timeout)
     if gateway.give_back is not None:
-        program.run("refunds", lambda: refunds.run(settings.sweep_seconds))
+        program.run("refunds", lambda: refunds.run(settings.sweep_seconds), until=Until.DRAINING)
     program.retain("idempotency keys", settings.idempotency_retention_ms, idempotency.forget)
     return program.api(
         title="Handfast payment service",

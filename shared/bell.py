@@ -17,6 +17,7 @@ class Bell:
     def __init__(self, poll: float = 0.5) -> None:
         self._poll = poll
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._hurried = False
 
     def ring(self, key: str) -> None:
         """Wake whoever waits for key. Call it after the commit, in the event loop."""
@@ -24,10 +25,16 @@ class Bell:
             if not rung.done():
                 rung.set_result(None)
 
+    def hurry(self) -> None:
+        """Let nobody wait any more, now or later: everybody looks once more and goes on."""
+        self._hurried = True
+        for key in list(self._waiting):
+            self.ring(key)
+
     async def wait(self, key: str, until: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
         """Return the first result of `until` that is not None, or None once `seconds` have passed.
 
-        It looks at least once, also when `seconds` is 0, and once more at the end.
+        It looks at least once, also when `seconds` is 0, and once more at the end (also of a hurry).
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
@@ -35,10 +42,11 @@ class Bell:
             # Listening starts before the look, so that a ring in between is not missed.
             rung: asyncio.Future[None] = loop.create_future()
             self._waiting.setdefault(key, set()).add(rung)
+            last = self._hurried
             try:
                 found = await until()
                 left = end - loop.time()
-                if found is not None or left <= 0:
+                if found is not None or left <= 0 or last:
                     return found
                 await asyncio.wait((rung,), timeout=min(left, self._poll))
             finally:

@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
@@ -20,6 +21,7 @@ from shared.bell import Bell
 from shared.clock import Clock, Millis, SystemClock
 from shared.database.port import Database
 from shared.database.sqlite import SqliteDatabase
+from shared.drain import Drain
 from shared.errors import Transient
 from shared.health import Health
 from shared.http.aiohttp_caller import AiohttpCaller
@@ -69,6 +71,14 @@ OWN: Final = Surroundings()
 """A program makes everything itself."""
 
 
+class Until(Enum):
+    """How long a loop runs once its program is to end; those of one line end together."""
+
+    DRAINING = "draining"  # It looks for work that others would find as well: it ends at once.
+    ANSWERED = "answered"  # Until requests under way have ended.
+    LAST = "last"  # It carries out what all others leave behind.
+
+
 class Program:
     """One program: its parts, its loops and its API. name: a key of `shared.settings.PORTS`."""
 
@@ -84,6 +94,8 @@ class Program:
         self.caller = given.caller or AiohttpCaller(max_connections=settings.max_calls_in_flight)
         self.outbox = Outbox(self.clock, captured=settings.outbox == "cdc")
         self.bell = Bell()
+        self.drain = Drain()
+        self.drain.at_hurry(self.bell.hurry)
         self.health = Health()
         self.metrics = Metrics(CollectorRegistry())
         self._owns_database, self._owns_broker, self._owns_caller = (
@@ -92,13 +104,20 @@ class Program:
         self._redactor = Redactor(settings.redact_patterns)
         self._listeners: list[Listener] = []
         self._consumer: Consumer | None = None
-        self._loops: dict[str, Loop] = {}
+        self._loops: dict[Until, dict[str, Loop]] = {until: {} for until in Until}
+        self._at_end: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._sweeps: dict[str, Sweep] = {}
         self.run("database", _DatabaseProbe(self.database, self.health).run)
 
-    def run(self, name: str, loop: Loop, check: Callable[[], str | None] | None = None) -> None:
+    def run(
+        self,
+        name: str,
+        loop: Loop,
+        check: Callable[[], str | None] | None = None,
+        until: Until = Until.ANSWERED,
+    ) -> None:
         """Have a loop run for as long as the application; check: whether it can do its work."""
-        self._loops[name] = loop
+        self._loops[until][name] = loop
         if check is not None:
             self.health.add(name, check)
 
@@ -110,12 +129,16 @@ class Program:
                 pause_seconds=self.settings.retention_pause_seconds,
                 registry=self.metrics.registry,
             )
-            self.run("retention", retention.run)
+            self.run("retention", retention.run, until=Until.DRAINING)
         self._sweeps[kind] = sweep
 
     def retain(self, kind: str, span: Millis, delete: Delete) -> None:
         """Do so with the rows of one kind, which are kept for a span; see `Delete`."""
         self.forget(kind, in_batches(self.database, self.clock, span, delete))
+
+    def at_end(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have something stopped once requests under way have ended, and before what carries messages is."""
+        self._at_end.append(stop)
 
     def exchange(
         self,
@@ -134,7 +157,7 @@ class Program:
             given_up=given_up,
             registry=self.metrics.registry,
         )
-        self.run("relay", relay.run, relay.health)
+        self.run("relay", relay.run, relay.health, Until.LAST)
         if self.settings.outbox == "cdc":
             watch = CaptureWatch(self.database, self.settings.outbox_slot)
             self.run("capture", watch.run, watch.health)
@@ -182,7 +205,7 @@ class Program:
                 rate=self.settings.replay_rate,
                 registry=self.metrics.registry,
             )
-            self.run("replayer", replayer.run)
+            self.run("replayer", replayer.run, until=Until.DRAINING)
         return dead_letter_routes(office, self._redactor)
 
     def lag(self) -> int | None:
@@ -208,6 +231,7 @@ class Program:
             lifespan=self._lifespan,
             sheds=sheds,
             randomness=self.randomness,
+            drain=self.drain,
         )
 
     @contextlib.asynccontextmanager
@@ -221,7 +245,12 @@ class Program:
                 stack.push_async_callback(self.broker.close)
             if self._owns_caller:
                 stack.push_async_callback(self.caller.close)
-            await stack.enter_async_context(supervised(self._loops, self.health))
+            for until in (Until.LAST, Until.ANSWERED):
+                await stack.enter_async_context(supervised(self._loops[until], self.health))
+            for stop in self._at_end:
+                stack.push_async_callback(stop)
+            looking = await stack.enter_async_context(supervised(self._loops[Until.DRAINING], self.health))
+            self.drain.at_begin(looking.cancel)
             yield
 
 

@@ -69,6 +69,13 @@ class Settings(KafkaSettings):
     database_lock_seconds: float = Field(
         2.0, gt=0, description="Longest wait of one statement for a lock in PostgreSQL, in seconds."
     )
+    drain_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=600,
+        description="Time for which a program serves on after SIGTERM, not ready any more and closing each "
+        "connection with its answer, in seconds. Behind a load balancer: longer than that takes to notice.",
+    )
     port_offset: int = Field(0, ge=0, le=56_000, description="Number added to every port.")
     host: str = Field("127.0.0.1", description="Address that the programs bind.")
     instance: int = Field(
@@ -213,7 +220,9 @@ class Settings(KafkaSettings):
         1_024, ge=1, description="Protocol calls (TCC-* headers, inquiries) worked on at once."
     )
     max_other_in_flight: int = Field(512, ge=1, description="Other requests worked on at once.")
-    max_calls_in_flight: int = Field(256, ge=1, description="Outgoing HTTP connections at once.")
+    max_calls_in_flight: int = Field(
+        256, ge=1, description="Outgoing HTTP connections at once, to each address."
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."

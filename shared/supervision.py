@@ -23,11 +23,14 @@ STEADY_SECONDS: Final = 60.0
 
 
 @contextlib.asynccontextmanager
-async def supervised(loops: Mapping[str, Loop], health: Health) -> AsyncIterator[None]:
-    """Run the loops for as long as the block lasts; they are cancelled and have ended when it is left."""
+async def supervised(loops: Mapping[str, Loop], health: Health) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the loops for as long as the block lasts; they are cancelled and have ended when it is left.
+
+    Whoever wants them to end earlier cancels the task that it gives.
+    """
     running = asyncio.create_task(run_all(loops, health), name="supervision")
     try:
-        yield
+        yield running
     finally:
         running.cancel()
         await asyncio.wait((running,))

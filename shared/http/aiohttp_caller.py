@@ -19,7 +19,8 @@ _UNSENT: Final[CIMultiDict[None]] = CIMultiDict({"Content-Type": None})
 
 
 class AiohttpCaller:
-    """A Caller. max_connections: at once, over all hosts; who comes later waits within its timeout.
+    """A Caller. max_connections: at once, to each host; who comes later waits within its timeout. One that
+    never answers so keeps nobody from the others.
 
     Only a connection that was lost before a PUT, DELETE or GET was answered is replaced once, by aiohttp
     itself; to repeat those changes nothing.
@@ -70,7 +71,9 @@ class AiohttpCaller:
 
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            connector=aiohttp.TCPConnector(
+                limit=0, limit_per_host=self._max_connections, keepalive_timeout=KEEP_ALIVE_SECONDS
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),  # None at all: each call is bounded as a whole.
             request_class=_Request,

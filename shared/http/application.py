@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.drain import Drain
 from shared.errors import HandfastError, Refused, Transient
 from shared.health import Health
 from shared.http.answers import answer_of, json_answer, problem_answer, raw_answer
@@ -45,11 +46,12 @@ def create_api(
     lifespan: Lifespan | None = None,
     sheds: Collection[tuple[str, str]] = (),
     randomness: random.Random | None = None,
+    drain: Drain | None = None,
 ) -> FastAPI:
     """Build a program's API.
 
     lifespan: starts and stops everything; sheds: (method, path) of the customers' creating calls, turned away
-    first under overload; randomness: where new trace ids come from.
+    first under overload; randomness: where new trace ids come from; drain: what the server does at the end.
     """
     api = _Api(
         title=title,
@@ -69,6 +71,8 @@ def create_api(
     api.guarded = lambda app: Guard(
         app, settings=settings, metrics=metrics, randomness=trace_ids, sheds=sheds
     )
+    api.state.drain = drain or Drain()
+    health.add("program", api.state.drain.problem)
     api.include_router(_operations(health, metrics))
     for router in routers:
         api.include_router(router)

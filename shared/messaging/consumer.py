@@ -9,8 +9,8 @@ The database out of reach is nobody's fault: it costs no attempt and makes no le
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -38,6 +38,8 @@ LISTEN_SECONDS: Final = 0.1
 COMMIT_SECONDS: Final = 0.05
 """Commits begin at least so far apart; what a crash leaves uncommitted comes again and changes nothing."""
 STOP_SECONDS: Final = 5.0
+BATCH_SECONDS: Final = 1.0
+"""How long a batch that is being applied may take on once the consumer is stopped."""
 
 log = logging.getLogger(__name__)
 
@@ -144,14 +146,29 @@ class Consumer:
         for partition, state in self._states.items():
             if state.waiting:
                 due.setdefault(partition.topic, []).extend(state.due(now))
-        attempts = [self._attempt_all(topic, deliveries) for topic, deliveries in due.items()]
-        if len(attempts) == 1:
-            await attempts[0]  # The usual case needs no task.
-        else:
-            await asyncio.gather(*attempts)
+        if due:
+            await self._to_the_end(self._attempt_due(due))
         self._pause(loop.time())
         self._commit(loop.time())
         await self._look_after_letters()
+
+    async def _attempt_due(self, due: Mapping[str, Sequence[Delivery]]) -> None:
+        attempts = [self._attempt_all(topic, deliveries) for topic, deliveries in due.items()]
+        if len(attempts) == 1:
+            await attempts[0]  # The usual case needs no further task.
+        else:
+            await asyncio.gather(*attempts)
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work, and when cancelled meanwhile end it first: what is applied can then be committed."""
+        task = asyncio.get_running_loop().create_task(work, name=f"batch-{self._group}")
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task], timeout=BATCH_SECONDS)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
 
     async def _fetch(self, now: float) -> Mapping[TopicPartition, Sequence[Record]]:
         wake_ups = [state.wake_up(now) for state in self._states.values()]

@@ -27,7 +27,7 @@ POLL_SECONDS: Final = 1.0
 """The safety net: so often the outbox is looked at without any sign of a new row."""
 REST_SECONDS: Final = (0.1, 2.0)
 """How long a topic rests that could not be published to: at first, at most."""
-STOP_SECONDS: Final = 2.0
+STOP_SECONDS: Final = 1.0
 
 GivenUp = Callable[[Connection, Message], None]
 """Is told, within a transaction, of a message that can never be published."""
@@ -173,6 +173,13 @@ class Relay:
             self._problem = None
 
     async def _stop(self) -> None:
+        """Publish what others left behind, if that works at once; whoever comes next does the rest."""
+        if self._problem is None:
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._drain()
+            except (DatabaseUnavailable, TimeoutError) as error:
+                log.info("The outbox is left as it is: %r", error)
         if self._to_remove:
             await self._remove_the_last()
         await self._publisher.stop()

@@ -8,7 +8,7 @@ from shared.messaging.listener import Listener
 from shared.messaging.prospects import ByTopic, Prospects
 from shared.messaging.relay import GivenUp
 from shared.messaging.retry import Retry
-from shared.program import Program
+from shared.program import Program, Until
 from shared.tcc.alarms import Alarms
 from shared.tcc.audit import Auditor
 from shared.tcc.audit_routes import audit_routes
@@ -69,7 +69,7 @@ def host_participant(
         republish_max_ms=round(settings.republish_max_seconds * 1000),
         registry=program.metrics.registry,
     )
-    program.run("sweeper", sweeper.run)
+    program.run("sweeper", sweeper.run, until=Until.DRAINING)
     program.forget("branches", Forgetting(host, inquirer, settings.transaction_retention_ms).sweep)
     return host
 

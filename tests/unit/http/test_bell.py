@@ -88,3 +88,14 @@ async def test_who_is_cancelled_leaves_nothing_behind() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     assert bell._waiting == {}
     bell.ring("a")
+
+
+async def test_a_hurry_ends_every_wait_with_one_more_look() -> None:
+    bell, looks = Bell(poll=60), Looks()
+    waiting = asyncio.create_task(bell.wait("a", looks, 60))
+    await looks.reach(1)
+    bell.hurry()
+    async with asyncio.timeout(5):
+        assert await waiting is None
+    assert looks.count == 2
+    assert await bell.wait("b", looks, 60) is None  # Nor does anybody wait later.
