@@ -23,7 +23,7 @@ from coordinator.shrinking import shrink
 from shared.http.server import run_program
 from shared.messaging.prospects import ByTopic, Unbound
 from shared.messaging.retry import Retry
-from shared.program import OWN, Program, Surroundings
+from shared.program import OWN, Program, Surroundings, Until
 
 
 def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) -> FastAPI:
@@ -31,10 +31,13 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
     program = Program("coordinator", settings, surroundings)
     registry = Registry(registrations(settings))
     rules = policy(settings, registry.published)
+    caller = ParticipantCaller(
+        program.caller, registry, program.clock, program.randomness, program.metrics.registry
+    )
     driver = Driver(
         database=program.database,
         outbox=program.outbox,
-        caller=ParticipantCaller(program.caller, registry, program.clock, program.randomness),
+        caller=caller,
         registry=registry,
         policy=rules,
         clock=program.clock,
@@ -58,12 +61,13 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
         clock=program.clock,
         bell=program.bell,
     )
-    reconciler = _reconciler(program, settings, registry, driver, inquiries)
+    reconciler = _reconciler(program, settings, registry, driver, inquiries, caller)
     topics = {one.topic for one in registry if one.topic}
     program.exchange(
         [outcome_listener(outcomes, Retry.parse(settings.retry_for(TOPIC)))], publishes=sorted(topics)
     )
-    program.run("driver", driver.run)
+    program.run("driver", driver.run, until=Until.DRAINING)
+    program.at_end(driver.stop)
     program.run("reconciliation", reconciler.run)
     program.retain(
         "transactions",
@@ -87,7 +91,12 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
 
 
 def _reconciler(
-    program: Program, settings: CoordinatorSettings, registry: Registry, driver: Driver, inquiries: Inquiries
+    program: Program,
+    settings: CoordinatorSettings,
+    registry: Registry,
+    driver: Driver,
+    inquiries: Inquiries,
+    caller: ParticipantCaller,
 ) -> Reconciler:
     """Wire up what compares the log with the participants, and repairs what differs."""
     inspector = Inspector(program.caller)
@@ -103,7 +112,7 @@ def _reconciler(
         outbox=program.outbox,
         driver=driver,
         inquiries=inquiries,
-        caller=ParticipantCaller(program.caller, registry, program.clock, program.randomness),
+        caller=caller,
         clock=program.clock,
     )
     return Reconciler(

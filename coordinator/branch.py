@@ -64,7 +64,8 @@ class Branch(NamedTuple):
 class Policy:
     """How the coordinator was set up, as far as the rules need it. Spans are milliseconds.
 
-    published: the participants whose Confirms travel over Kafka; the others are called.
+    published: the participants whose Confirms travel over Kafka; the others are called; silence: how long
+    what waits for a participant that answers nobody is left alone, unless it answers again.
     """
 
     published: frozenset[str]
@@ -73,12 +74,14 @@ class Policy:
     retry: Millis = 100
     retry_cap: Millis = 30_000
     attention_after: Millis = 30_000
+    silence: Millis = 300_000
 
 
 class Answered(NamedTuple):
     """How a call ended. problem: the refusal's document; error: why it is unknown; attempts: calls made.
 
-    jitter: the fraction of the back-off to wait before the next, so that many don't come back at once.
+    jitter: the fraction of the back-off to wait before the next, so that many don't come back at once;
+    silent: no call was made, because the participant answers nobody or has all hands full.
     """
 
     phase: Phase
@@ -88,6 +91,7 @@ class Answered(NamedTuple):
     error: str | None = None
     attempts: int = 1
     jitter: float = 1.0
+    silent: bool = False
 
 
 class Settled(NamedTuple):
@@ -123,6 +127,9 @@ def published(branch: Branch, now: Millis, policy: Policy) -> Branch:
 
 def answered(branch: Branch, answer: Answered, now: Millis, until: Millis, policy: Policy) -> Branch:
     """Take in how a call ended; one that comes too late changes nothing. until: a Try's last instant."""
+    if answer.silent:
+        due_at = now + int(policy.silence * answer.jitter)
+        return branch._replace(last_error=branch.last_error or answer.error, due_at=due_at)
     if answer.phase is Phase.TRY:
         return _learn_try(branch, answer, now, until, policy)
     return _learn_end(branch, answer, now, policy)

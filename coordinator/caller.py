@@ -1,20 +1,23 @@
 """Calling a participant: one request of the protocol, its answer sorted into done, refused or unknown.
 
 A Try is tried again for as long as the transaction can still be decided, at most for one burst; after that,
-and for Confirm and Cancel at once, it is the durable log that waits, not a coroutine. Whether a
+and for Confirm and Cancel at once, it is the durable log that waits, not a coroutine. So it does for a
+participant that answers nobody (breaker.py) or has its share of calls under way already. Whether a
 dead-lettered Confirm was applied is read from its reservation.
 """
 
 import asyncio
 import random
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import pydantic_core
+from prometheus_client import CollectorRegistry, Gauge
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
 from coordinator.branch import Answered, Branch
+from coordinator.breaker import Breaker
 from coordinator.participants import Participant, Registry
 from coordinator.transaction import Call, Transaction
 from shared.clock import Clock, Millis, iso
@@ -46,17 +49,58 @@ class Attempts:
         return events
 
 
-class ParticipantCaller:
-    """Sends the protocol's requests. Each participant has a bulkhead: a limit of calls in flight."""
+class _Line:
+    """The line to one participant. bulkhead: of which a call takes a place; breaker: whether any may go."""
 
-    def __init__(self, caller: Caller, registry: Registry, clock: Clock, randomness: random.Random) -> None:
+    def __init__(self, participant: Participant) -> None:
+        self.bulkhead = asyncio.Semaphore(participant.calls_in_flight)
+        self.breaker = Breaker()
+        self.free = participant.calls_in_flight
+
+
+class ParticipantCaller:
+    """Sends the protocol's requests, to each participant a limited number at once.
+
+    metrics: where is shown which participants answer nobody.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        registry: Registry,
+        clock: Clock,
+        randomness: random.Random,
+        metrics: CollectorRegistry | None = None,
+    ) -> None:
         self._caller = caller
         self._registry = registry
         self._clock = clock
         self._randomness = randomness
-        self._bulkheads: dict[str, AbstractAsyncContextManager[None]] = {
-            one.name: asyncio.Semaphore(one.calls_in_flight) for one in registry
-        }
+        self._lines = {one.name: _Line(one) for one in registry}
+        self._listeners: list[Callable[[str], None]] = []
+        silent = Gauge(
+            "handfast_participant_silent",
+            "1 while a participant answers nobody, and all but a probe now and then wait for it.",
+            ["participant"],
+            registry=metrics,
+        )
+        for name, line in self._lines.items():
+            silent.labels(name).set_function(partial(_as_number, line.breaker))
+
+    def on_recovery(self, listener: Callable[[str], None]) -> None:
+        """Have a function called with the name of a participant that answers again after a silence."""
+        self._listeners.append(listener)
+
+    def silent(self, participant: str) -> bool:
+        """Say whether a participant answers nobody just now."""
+        return self._lines[participant].breaker.open
+
+    def room(self, participant: str) -> int:
+        """Return how many calls to a participant could begin now; while it is silent: a probe or none."""
+        line = self._lines[participant]
+        if not line.breaker.admits(asyncio.get_running_loop().time()):
+            return 0
+        return min(line.free, 1) if line.breaker.open else line.free
 
     async def call(self, transaction: Transaction, call: Call, timeline: Attempts) -> Answered:
         """Make the call; never raises for what the other side does or fails to do."""
@@ -65,7 +109,7 @@ class ParticipantCaller:
         if call.phase is Phase.TRY:
             seconds = min(seconds, self._seconds_until(transaction.decidable_until))
         answer = await self._attempt(transaction, call, participant, seconds, timeline)
-        if answer.sort is Sort.UNKNOWN and call.phase is Phase.TRY:
+        if answer.sort is Sort.UNKNOWN and call.phase is Phase.TRY and not answer.silent:
             answer = await self._try_again(transaction, call, participant, timeline, answer)
         return answer
 
@@ -91,7 +135,7 @@ class ParticipantCaller:
         attempts = last.attempts
         await asyncio.sleep(0.05 * self._randomness.uniform(0.5, 1.0))
         retrying = AsyncRetrying(
-            retry=retry_if_result(lambda answer: answer.sort is Sort.UNKNOWN),
+            retry=retry_if_result(lambda answer: answer.sort is Sort.UNKNOWN and not answer.silent),
             wait=jittered,
             stop=lambda state: loop.time() + jittered(state) >= end,
             sleep=asyncio.sleep,
@@ -99,10 +143,8 @@ class ParticipantCaller:
         )
         if loop.time() < end:
             last = await retrying(attempt)
-            attempts += int(retrying.statistics.get("attempt_number", 1))
-        return Answered(
-            call.phase, call.branch.branch_id, last.sort, last.problem, last.error, attempts, self._jitter()
-        )
+            attempts += int(retrying.statistics.get("attempt_number", 1)) - last.silent
+        return last._replace(attempts=attempts, jitter=self._jitter())
 
     async def _attempt(
         self,
@@ -113,22 +155,67 @@ class ParticipantCaller:
         timeline: Attempts,
     ) -> Answered:
         branch = call.branch
-        started = self._clock.now()
+        line = self._lines[participant.name]
+        if not await self._enter(line, call, seconds):
+            return self._silent(call, f"{participant.name} has as many calls under way as it may have.")
         try:
-            async with self._bulkheads[participant.name]:
+            loop = asyncio.get_running_loop()
+            passed = line.breaker.admit(loop.time())
+            if passed is None:
+                return self._silent(call, f"{participant.name} answers nobody just now.")
+            started = self._clock.now()
+            try:
                 reply = await self._send(transaction, call, participant, seconds)
-        except Unreachable as error:
-            timeline.note("call", **_what(call), answer="none", error=error.detail)
-            return Answered(
-                call.phase,
-                branch.branch_id,
-                Sort.UNKNOWN,
-                error=error.detail[:_LONGEST_ERROR],
-                jitter=self._jitter(),
-            )
+            except Unreachable as error:
+                # A call whose time was short says little about the participant.
+                if seconds >= participant.timeout:
+                    line.breaker.unanswered(passed, branch.branch_id, loop.time())
+                else:
+                    line.breaker.abandoned(passed)
+                timeline.note("call", **_what(call), answer="none", error=error.detail)
+                return Answered(
+                    call.phase,
+                    branch.branch_id,
+                    Sort.UNKNOWN,
+                    error=error.detail[:_LONGEST_ERROR],
+                    jitter=self._jitter(),
+                )
+            except BaseException:
+                line.breaker.abandoned(passed)
+                raise
+            if line.breaker.answered():
+                for listener in self._listeners:
+                    listener(participant.name)
+        finally:
+            self._leave(line)
         took = self._clock.now() - started
         timeline.note("call", **_what(call), answer=reply.status, milliseconds=took)
         return self._answered(call, reply)
+
+    async def _enter(self, line: _Line, call: Call, seconds: float) -> bool:
+        """Take a place on the line; return whether there was one. Only a Try waits, its customer does too."""
+        if line.bulkhead.locked():
+            if call.phase is not Phase.TRY:
+                return False
+            try:
+                async with asyncio.timeout(seconds):
+                    await line.bulkhead.acquire()
+            except TimeoutError:
+                return False
+        else:
+            await line.bulkhead.acquire()
+        line.free -= 1
+        return True
+
+    def _leave(self, line: _Line) -> None:
+        line.free += 1
+        line.bulkhead.release()
+
+    def _silent(self, call: Call, why: str) -> Answered:
+        jitter = self._jitter()
+        return Answered(
+            call.phase, call.branch.branch_id, Sort.UNKNOWN, None, why, attempts=0, jitter=jitter, silent=True
+        )
 
     async def _send(
         self, transaction: Transaction, call: Call, participant: Participant, seconds: float
@@ -170,6 +257,10 @@ class ParticipantCaller:
 
     def _jitter(self) -> float:
         return self._randomness.uniform(0.5, 1.0)
+
+
+def _as_number(breaker: Breaker) -> float:
+    return float(breaker.open)
 
 
 def _what(call: Call) -> dict[str, str]:

@@ -208,8 +208,11 @@ class Coordinator:
         return [{**event, "at": iso(event["at"])} for event in events]
 
     async def wait_decided(self, transaction: Transaction, seconds: float = LONGEST_WAIT) -> Transaction:
-        """Return the transaction once it is decided (or TRIED), or as it is when the time is up."""
-        if _decided(transaction):
+        """Return the transaction once it is decided (or TRIED), or as it is when the time is up.
+
+        Nobody waits for a participant that answers nobody: those who did would take the places of others.
+        """
+        if _decided(transaction) or self._driver.stalled(transaction):
             return transaction
         return await self._wait(transaction, _decided, seconds)
 

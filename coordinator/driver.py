@@ -2,6 +2,8 @@
 
 A fresh request, a retry after a crash and an operator's retry are the same circle (`drive`). A lease keeps
 two drivers from doing the same work; what makes them safe is the compare-and-set in the log.
+
+What waits for a participant that answers nobody is left alone in the log, and taken up once it answers again.
 """
 
 import asyncio
@@ -10,11 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from coordinator import log
-from coordinator.branch import Answered, Branch, Fact, Policy
+from coordinator.branch import Answered, Branch, BranchState, Fact, Policy
 from coordinator.caller import Attempts, ParticipantCaller
 from coordinator.log import Change, Stale
 from coordinator.participants import Registry
-from coordinator.transaction import UNDECIDED, Call, State, Transaction, advance, calls, learn
+from coordinator.transaction import UNDECIDED, Call, State, Transaction, advance, calls, heard_of, learn
 from shared.bell import Bell
 from shared.clock import Clock, Millis
 from shared.database.port import Database
@@ -30,6 +32,8 @@ BATCH: Final = 100
 """How many due transactions are taken at a time; with the pause between, the limit on re-publication."""
 MOST_PAUSES: Final = 10
 """The longest wait between two looks while the database is away, in usual ones."""
+LOOK_SECONDS: Final = 5.0
+"""So often is looked for what others left waiting for participants of which this driver knows no trouble."""
 
 
 class Driver:
@@ -66,7 +70,12 @@ class Driver:
         self._poll = poll
         self._most = most
         self._driving: set[str] = set()
+        self._left: set[str] = set()  # What was being driven and wasn't driven to its end.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._recovered: dict[str, Millis] = {}  # Participants, and when they were heard of again.
+        self._put_off: set[str] = set()  # Participants for which this driver itself has put something off.
+        self._next_look = 0.0
+        caller.on_recovery(self._note_recovery)
 
     async def begin(self, transaction: Transaction) -> Transaction | None:
         """Make a new transaction durable before its first Try leaves, then drive it until it is decided.
@@ -88,8 +97,10 @@ class Driver:
         if transaction_id in self._driving:
             return transaction
         self._driving.add(transaction_id)
+        self._left.add(transaction_id)
         try:
             transaction = await self._circle(transaction, until_decided)
+            self._left.discard(transaction_id)
         finally:
             self._driving.discard(transaction_id)
         if until_decided and self._calls(transaction):
@@ -158,32 +169,45 @@ class Driver:
             traceparent=transaction.traceparent,
         )
 
+    def stalled(self, transaction: Transaction) -> bool:
+        """Say whether a Try of it waits for a participant that answers nobody, so that it takes long."""
+        return any(
+            branch.state is BranchState.TRYING and self._caller.silent(branch.participant)
+            for branch in transaction.branches
+        )
+
     async def run(self) -> None:
-        """Find what is due and nobody drives, until cancelled; then stop what is under way.
+        """Find what is due and nobody drives, until cancelled. What is under way then goes on: see stop.
 
         While the database is away, look again after a pause that doubles up to MOST_PAUSES of the usual ones.
         """
         pauses = 1
-        try:
-            while True:
-                try:
-                    taken = await self._take_due()
-                    pauses = 1
-                except Transient as error:
-                    logger.warning("What is due can't be looked for now: %s", error.detail)
-                    taken, pauses = [], min(2 * pauses, MOST_PAUSES)
-                for transaction in taken:
-                    self.drive_behind(transaction)
-                await asyncio.sleep(pauses * self._poll)
-        finally:
-            await self.stop()
+        while True:
+            try:
+                for take in (self._take_due, self._take_waiting):
+                    for transaction in await take():
+                        self.drive_behind(transaction)
+                pauses = 1
+            except Transient as error:
+                logger.warning("What is due can't be looked for now: %s", error.detail)
+                pauses = min(2 * pauses, MOST_PAUSES)
+            await asyncio.sleep(pauses * self._poll)
 
     async def stop(self) -> None:
-        """Stop what is under way; it is taken up again by whoever finds it due."""
+        """Stop what is under way, and hand it back at once to whoever looks next."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        left, self._left = self._left, set()
+        now = self._clock.now()
+        if left:
+            try:
+                await self._database.write(
+                    lambda connection: log.hand_back(connection, left, now, now + self._lease)
+                )
+            except Transient as error:
+                logger.info("What was under way is free when its leases end: %s", error.detail)
 
     async def _circle(self, transaction: Transaction, until_decided: bool) -> Transaction:
         timeline = Attempts(self._clock)
@@ -191,7 +215,10 @@ class Driver:
             facts: list[Fact] = []
             due = self._calls(transaction)
             if due:
-                facts.extend(await self._perform(transaction, due, timeline))
+                answers = await self._perform(transaction, due, timeline)
+                facts.extend(answers)
+                if any(answer.silent for answer in answers):
+                    self._put_off.update(call.branch.participant for call in due)
             before, transaction = transaction, await self._save(transaction, facts, timeline)
             decided = transaction.state not in UNDECIDED or transaction.state is State.TRIED
             if (until_decided and decided) or transaction is before or not self._calls(transaction):
@@ -265,6 +292,51 @@ class Driver:
             lambda connection: log.lease_due(connection, now, now + self._lease, min(room, BATCH))
         )
         return [one for one in taken if one.transaction_id not in self._driving]
+
+    def _note_recovery(self, participant: str) -> None:
+        self._recovered[participant] = self._clock.now()
+
+    async def _take_waiting(self) -> list[Transaction]:
+        """Take up what waits for participants that may be called (again), as many as each has room for."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._next_look:
+            self._next_look = loop.time() + LOOK_SECONDS
+            self._put_off.update(one.name for one in self._registry)
+        found: list[Transaction] = []
+        for participant in [one.name for one in self._registry]:
+            room = min(self._caller.room(participant), self._most - len(self._tasks) - len(found), BATCH)
+            if room > 0:
+                found += await self._take_waiting_for(participant, room)
+        return found
+
+    async def _take_waiting_for(self, participant: str, room: int) -> list[Transaction]:
+        now = self._clock.now()
+        recovered = self._recovered.get(participant)
+        if self._caller.silent(participant):
+            return await self._lease_waiting(participant, now, self._lease, room)  # The probe.
+        if recovered is not None:
+            taken = await self._lease_waiting(participant, recovered, self._lease, room)
+            if len(taken) < room:
+                del self._recovered[participant]
+            return taken
+        if participant not in self._put_off:
+            return []
+        # What is due beyond any back-off of its own was put off.
+        taken = await self._lease_waiting(participant, now, self._policy.retry_cap, room)
+        if len(taken) < room:
+            self._put_off.discard(participant)
+        return taken
+
+    async def _lease_waiting(
+        self, participant: str, since: Millis, beyond: Millis, room: int
+    ) -> list[Transaction]:
+        now = self._clock.now()
+        taken = await self._database.write(
+            lambda connection: log.lease_waiting(
+                connection, participant, beyond=now + beyond, since=since, until=now + self._lease, most=room
+            )
+        )
+        return [heard_of(one, participant, now) for one in taken]
 
     async def _drive_safely(self, transaction: Transaction) -> None:
         try:

@@ -5,7 +5,7 @@ same commit the Confirms to publish and what happened meanwhile. Whoever comes s
 and finds out what was decided.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pydantic_core
@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from coordinator.branch import Branch, BranchState
 from coordinator.tables import TIMELINE, TRANSACTION, WHOLE
-from coordinator.transaction import Mode, State, Transaction, wake_at
+from coordinator.transaction import Mode, State, Transaction, waits_for, wake_at
 from shared.clock import Millis
 from shared.database.port import insert_new
 from shared.database.prepared import ByKey, Prepared
@@ -41,6 +41,7 @@ _CHANGING: Final = (
     "attention",
     "version",
     "due_at",
+    "waits_for",
     "decided_at",
     "updated_at",
 )
@@ -75,6 +76,33 @@ _LEASE_DUE: Final = Prepared(
     .where(TRANSACTION.c.id.in_(select(_DUE.c.id)))
     .values(due_at=bindparam("until"))
     .returning(*_READ.selected_columns)
+)
+_WAITING: Final = (
+    select(TRANSACTION.c.id)
+    .where(
+        TRANSACTION.c.waits_for == bindparam("participant"),
+        TRANSACTION.c.due_at > bindparam("beyond"),
+        TRANSACTION.c.updated_at <= bindparam("since"),
+    )
+    .order_by(TRANSACTION.c.due_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("waiting")
+)
+_LEASE_WAITING: Final = Prepared(
+    update(TRANSACTION)
+    .where(TRANSACTION.c.id.in_(select(_WAITING.c.id)))
+    .values(due_at=bindparam("until"))
+    .returning(*_READ.selected_columns)
+)
+_HAND_BACK: Final = Prepared(
+    update(TRANSACTION)
+    .where(
+        TRANSACTION.c.id == bindparam("wanted"),
+        TRANSACTION.c.due_at > bindparam("now"),
+        TRANSACTION.c.due_at <= bindparam("until"),
+    )
+    .values(due_at=bindparam("now"))
 )
 _STATES: Final = {state.value: state for state in State}
 _BRANCH_STATES: Final = {state.value: state for state in BranchState}
@@ -153,6 +181,25 @@ def lease_due(connection: Connection, now: Millis, until: Millis, most: int) -> 
     """Take up to `most` transactions that are due, and hold them back from others until `until`."""
     rows = _LEASE_DUE.rows(connection, {"now": now, "most": most, "until": until})
     return [_transaction(row) for row in rows]
+
+
+def lease_waiting(
+    connection: Connection, participant: str, *, beyond: Millis, since: Millis, until: Millis, most: int
+) -> list[Transaction]:
+    """Take up to `most` transactions that wait for a participant's answer, and hold them back until `until`.
+
+    beyond: only those that are due later than that by themselves (what is held back by others is not); since:
+    only those that nobody has changed after that.
+    """
+    wanted = {"participant": participant, "beyond": beyond, "since": since}
+    rows = _LEASE_WAITING.rows(connection, {**wanted, "until": until, "most": most})
+    return [_transaction(row) for row in rows]
+
+
+def hand_back(connection: Connection, transaction_ids: Iterable[str], now: Millis, until: Millis) -> None:
+    """Let others have transactions that were held back until `until` at most."""
+    for transaction_id in transaction_ids:
+        _HAND_BACK.run(connection, {"wanted": transaction_id, "now": now, "until": until})
 
 
 def timeline(connection: Connection, transaction_id: str) -> list[Event]:
@@ -234,6 +281,7 @@ def _changing(one: Transaction, due_at: Millis | None) -> dict[str, Any]:
         "attention": one.attention,
         "version": one.version,
         "due_at": due_at if due_at is not None else wake_at(one),
+        "waits_for": waits_for(one),
         "decided_at": one.decided_at,
         "updated_at": one.updated_at,
     }

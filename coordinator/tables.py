@@ -31,6 +31,14 @@ class TransactionRow(SQLModel, table=True):
         # What is still whole: the oldest that has ended is shrunk next, and a reconciliation reads no other.
         Index("tcc_transaction_ended", "updated_at", "id", sqlite_where=ENDED, postgresql_where=ENDED),
         Index("tcc_transaction_whole", "id", sqlite_where=WHOLE, postgresql_where=WHOLE),
+        # What is taken up when a participant answers again: of few rows, so that the many cost nothing.
+        Index(
+            "tcc_transaction_by_waits_for",
+            "waits_for",
+            "due_at",
+            sqlite_where=text("waits_for IS NOT NULL"),
+            postgresql_where=text("waits_for IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=64)
@@ -50,6 +58,7 @@ class TransactionRow(SQLModel, table=True):
     created_at: int = Field(sa_type=BigInteger)
     updated_at: int = Field(sa_type=BigInteger)
     shrunk_at: int | None = Field(default=None, sa_type=BigInteger)  # None: it is whole
+    waits_for: str | None = Field(default=None, max_length=64)  # the participant whose answer is missing
 
 
 class TimelineRow(SQLModel, table=True):

@@ -163,6 +163,24 @@ def wake_at(transaction: Transaction) -> Millis | None:
     return transaction.deadline if state is State.TRIED else None
 
 
+def waits_for(transaction: Transaction) -> str | None:
+    """Return the participant whose answer is missing, which may call for more haste than `wake_at` once it
+    answers again; None where none is."""
+    for branch in transaction.branches:
+        if _awaited(branch):
+            return branch.participant
+    return None
+
+
+def heard_of(transaction: Transaction, participant: str, now: Millis) -> Transaction:
+    """Return the transaction with what waits for that participant due now, because it answers again."""
+    branches = [
+        one._replace(due_at=min(one.due_at, now)) if one.participant == participant and _awaited(one) else one
+        for one in transaction.branches
+    ]
+    return transaction._replace(branches=tuple(branches))
+
+
 def learn(transaction: Transaction, fact: Fact, now: Millis, policy: Policy) -> Transaction:
     """Take in a fact; one that comes too late or twice changes nothing."""
     branch = transaction.branch(fact.branch_id)
@@ -236,6 +254,14 @@ def waits_for_others(transaction: Transaction, branch_id: str) -> bool:
     if branch is None or branch.participant != transaction.initiator:
         return False
     return any(other.participant != transaction.initiator for other in _unsettled(transaction))
+
+
+def _awaited(branch: Branch) -> bool:
+    """Say whether a call of it had no answer, or could not be made for want of one."""
+    waiting = branch.state is BranchState.TRYING or branch.state in UNSETTLED
+    return (
+        waiting and branch.last_error is not None and branch.dead_letter is None and branch.conflict is None
+    )
 
 
 def _unsettled(transaction: Transaction) -> list[Branch]:

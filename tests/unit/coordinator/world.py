@@ -74,14 +74,20 @@ class ScriptedCaller:
 class World:
     """Everything a test of the coordinator needs."""
 
-    def __init__(self, confirm: str, database: InlineDatabase) -> None:
+    def __init__(self, confirm: str, database: InlineDatabase, calls_in_flight: int = 256) -> None:
         loop = asyncio.get_running_loop()
         self.clock = VirtualClock(loop)
         self.database = database
         self.caller = ScriptedCaller(self.clock)
         registry = Registry(
             [
-                Registration(name=name, url=f"http://{name}.test", path="/api/v1/things", confirm=confirm)
+                Registration(
+                    name=name,
+                    url=f"http://{name}.test",
+                    path="/api/v1/things",
+                    confirm=confirm,
+                    calls_in_flight=calls_in_flight,
+                )
                 for name in ("order", "stock", "payment")
             ]
         )
@@ -99,6 +105,7 @@ class World:
             clock=self.clock,
             bell=self.bell,
         )
+        self.recovering: asyncio.Task[None] | None = None
         self.coordinator = Coordinator(
             database=self.database,
             driver=self.driver,
@@ -137,6 +144,13 @@ class World:
             )
         )
 
+    async def stop(self) -> None:
+        """Stop the driver."""
+        if self.recovering is not None:
+            self.recovering.cancel()
+            await asyncio.gather(self.recovering, return_exceptions=True)
+        await self.driver.stop()
+
     async def published(self) -> list[Message]:
         """Take what waits in the outbox."""
         rows = await self.database.write(lambda connection: oldest(connection, 1_000))
@@ -165,20 +179,22 @@ def outcome_record(message: Message, outcome: str) -> Record:
 
 @asynccontextmanager
 async def world(
-    confirm: str = "kafka:things", *, recovery: bool = True, database: InlineDatabase | None = None
+    confirm: str = "kafka:things",
+    *,
+    recovery: bool = True,
+    database: InlineDatabase | None = None,
+    calls_in_flight: int = 256,
 ) -> AsyncIterator[World]:
     """Run a coordinator, with its recovery loop, until the test is done with it."""
-    one = World(confirm, database or InlineDatabase())
+    one = World(confirm, database or InlineDatabase(), calls_in_flight)
     await one.database.start()
     await one.database.write(lambda connection: SQLModel.metadata.create_all(connection, tables=list(TABLES)))
-    loop = asyncio.create_task(one.driver.run()) if recovery else None
+    if recovery:
+        one.recovering = asyncio.create_task(one.driver.run())
     try:
         yield one
     finally:
-        if loop is not None:
-            loop.cancel()
-            await asyncio.gather(loop, return_exceptions=True)
-        await one.driver.stop()
+        await one.stop()
         await one.database.close()
 
 
