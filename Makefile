@@ -32,7 +32,7 @@ test: setup ## run the tests, three processes at once (ARGS="tests/unit -k fence
 
 # Everything that runs over a store, on PostgreSQL, the contract of the participants among it.
 test-postgres: setup ## run the contract and the services on a PostgreSQL of their own (minutes)
-	$(BIN)/python -m pytest --postgres -k postgres $(or $(ARGS),-n 3 --dist loadfile tests/contract tests/integration tests/e2e/test_postgres.py tests/e2e/test_postgres_instances.py)
+	$(BIN)/python -m pytest --postgres -k postgres $(or $(ARGS),-n 3 --dist loadfile tests/contract tests/integration tests/e2e/test_postgres.py tests/e2e/test_postgres_instances.py tests/e2e/test_postgres_rolling.py)
 
 # Apache Kafka comes from Maven Central (mvn and Java 17 or newer), and runs wherever the embedded broker would.
 test-kafka: setup ## run what uses a broker on Apache Kafka, brought by Maven (minutes)

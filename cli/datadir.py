@@ -2,7 +2,8 @@
 
 coordinator.db  order.db  stock.db  payment.db     SQLite
 logs/<process>.log  logs/<process>.log.1           what the processes say, the newest and the one before
-run.json                                           who runs: [{"name","pid","port","starts"}], and `up` itself
+run.json                                           who runs: [{"name","pid","port","startedAt"}], `up` itself,
+                                                   and how far the latest rolling restart is
 up.lock                                            held by the one `up` that may use the directory
 samples.json                                       written once the sample data is in
 """
@@ -72,9 +73,14 @@ class DataDirectory:
                 shutil.copyfile(log, log.with_name(f"{log.name}.1"))
                 os.truncate(log, 0)
 
-    def note(self, processes: Iterable[dict[str, Any]]) -> None:
-        """Write run.json: who runs now."""
-        run = {"pid": os.getpid(), "dataDir": str(self.path), "processes": list(processes)}
+    def note(self, processes: Iterable[dict[str, Any]], restart: dict[str, Any]) -> None:
+        """Write run.json: who runs now, and how far the latest rolling restart is."""
+        run = {
+            "pid": os.getpid(),
+            "dataDir": str(self.path),
+            "processes": list(processes),
+            "restart": restart,
+        }
         _write_whole(self.path / "run.json", run)
 
     def noted(self) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from cli.printable import printable
 
 COMMANDS = {
     "up": "cli.commands.up:up",
+    "restart": "cli.commands.restart:restart",
     "demo": "cli.commands.demo:demo",
     "orders": "cli.commands.orders:orders",
     "drops": "cli.commands.drops:drops",

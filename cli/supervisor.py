@@ -22,13 +22,20 @@ Launch = Callable[[], Awaitable[Launched]]
 
 @dataclass
 class Child:
-    """A process under supervision. starts: how often it was started; process: None while it isn't running."""
+    """A process under supervision.
+
+    stopped_by: the signal with which it is stopped for good; process: None while it isn't running; starts:
+    how often it was started; came: is set when it was; renewing: whether its next end is wanted.
+    """
 
     name: str
     launch: Launch
+    stopped_by: signal.Signals
     process: Launched | None = None
     starts: int = 0
     failures: int = 0
+    renewing: bool = False
+    came: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     keeper: "asyncio.Task[None] | None" = None
 
@@ -44,9 +51,9 @@ class Supervisor:
         self._changed = changed
         self._children: dict[str, Child] = {}
 
-    def start(self, name: str, launch: Launch) -> None:
-        """Keep a process running from now on."""
-        child = self._children[name] = Child(name, launch)
+    def start(self, name: str, launch: Launch, stopped_by: signal.Signals = signal.SIGTERM) -> None:
+        """Keep a process running from now on; stopped_by: the signal with which it is stopped for good."""
+        child = self._children[name] = Child(name, launch, stopped_by)
         child.keeper = asyncio.create_task(self._keep(child), name=f"keeper of {name}")
 
     def pids(self) -> dict[str, int]:
@@ -60,6 +67,24 @@ class Supervisor:
         process = self._children[name].process
         if process is not None:
             _send(process, signal.SIGTERM)
+
+    async def restart(self, name: str, seconds: float) -> None:
+        """End a process by SIGTERM, and return once its keeper has started it anew.
+
+        What hasn't ended within `seconds` is killed.
+        """
+        child = self._children[name]
+        child.renewing = True
+        child.came.clear()
+        self.renew(name)
+        try:
+            async with asyncio.timeout(seconds):
+                await child.came.wait()
+        except TimeoutError:
+            self._report(f"{name} is killed, because it took too long to stop")
+            if child.process is not None:
+                _send(child.process, signal.SIGKILL)
+            await child.came.wait()
 
     def failing(self, times: int) -> list[str]:
         """Return the names of the processes that ended at least so often, one soon after the other."""
@@ -102,6 +127,9 @@ class Supervisor:
             ended = await self._run(child)
             if child.stop.is_set():
                 return
+            if child.renewing:
+                child.renewing = False
+                continue
             if loop.time() - started >= LONG_ENOUGH:
                 pause, child.failures = FIRST_PAUSE, 0
             child.failures += 1
@@ -120,9 +148,10 @@ class Supervisor:
             return f"could not be started ({failure})"
         child.process = process
         child.starts += 1
+        child.came.set()
         self._changed()
         if child.stop.is_set():
-            _send(process, signal.SIGTERM)
+            _send(process, child.stopped_by)
         status = await process.wait()
         child.process = None
         self._changed()
@@ -132,7 +161,7 @@ class Supervisor:
         """Stop one process; return its name if it had to be killed."""
         assert child.keeper is not None
         if child.process is not None:
-            _send(child.process, signal.SIGTERM)
+            _send(child.process, child.stopped_by)
         done, _ = await asyncio.wait([child.keeper], timeout=seconds)
         if done:
             return None

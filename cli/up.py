@@ -5,10 +5,12 @@
 
 The fork server imports while the databases are migrated; then the programs start, and once all four say that
 they are ready the sample data goes in and `ready` is printed. What dies is started again. SIGTERM, SIGINT and
-SIGHUP stop everything in order; if `up` itself is killed, everything dies with it.
+SIGHUP stop everything in order, SIGUSR1 restarts one process after the other (rolling.py); if `up` itself is
+killed, everything dies with it.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -25,6 +27,7 @@ from cli.machine import resident_mib
 from cli.outcome import CommandError, Usage
 from cli.programs import BROKER, Instance, broker_port, instances, programs, stopping_order, taken
 from cli.publication import publish
+from cli.rolling import SIGNAL, Progress, restart_each
 from cli.supervisor import Supervisor
 from shared.errors import HandfastError
 from shared.http.sockets import bound
@@ -60,6 +63,7 @@ async def run_up(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, partial(_ask_to_stop, stopping, stack))
+    loop.add_signal_handler(SIGNAL, stack.ask_to_restart)
     try:
         await _unless(stopping, stack.start())
         if not stopping.is_set():
@@ -90,7 +94,8 @@ def _end_ephemeral(settings: Settings, announce: Announce) -> None:
 class Stack:
     """The processes of one stack. announce: takes lines for the person at the terminal.
 
-    Several instances of a program accept from one socket, which is bound here and stays as they come and go.
+    The instances of a program accept from one socket, which is bound here and stays as they come and go:
+    while there is none, connections wait.
     """
 
     def __init__(
@@ -103,27 +108,26 @@ class Stack:
         self._instances = instances(settings, instances_of_each)
         self._embedded = not settings.kafka_bootstrap_servers
         self._shared: dict[str, socket.socket] = {}
-        self._fork_server: ForkServerClient | None = None
+        self._fork_servers: list[ForkServerClient] = []
         self._supervisor = Supervisor(announce, self._note)
+        self._restart = Progress()
+        self._restart_wanted = asyncio.Event()
 
     async def start(self) -> None:
         """Start everything and return once it is ready, with the sample data in."""
         self._directory.end_leftovers()
         await self._check_ports()
         self._announce(f"data directory {self._directory.path}")
-        if len(self._instances) > len(self._programs):
-            self._shared = {one.name: bound(self._settings.host, one.port) for one in self._programs}
-        self._fork_server = ForkServerClient(
-            self._directory.log("forkserver"), [one.fileno() for one in self._shared.values()]
-        )
-        await self._fork_server.start()
+        self._shared = {one.name: bound(self._settings.host, one.port) for one in self._programs}
+        await self._start_fork_server()
         if self._embedded:
             command = broker_command(broker_port(self._settings))
             log = self._directory.log(BROKER)
             self._supervisor.start(BROKER, partial(execute, command, log, BROKER_ENVIRONMENT))
         await asyncio.to_thread(self._migrate)
         for instance in self._instances:
-            self._supervisor.start(instance.name, partial(self._launch, instance))
+            # SIGTERM would have it drain first, and there is nobody to whom its clients could go.
+            self._supervisor.start(instance.name, partial(self._launch, instance), signal.SIGINT)
         # Imported only now, so that the fork server could begin a tenth of a second earlier.
         from cli.readiness import ensure_samples, wait_until_ready
 
@@ -144,10 +148,41 @@ class Stack:
         """Keep logs and broker bounded for as long as the stack runs; raise where the supervisor failed."""
         renewal = Renewal(self._settings.broker_memory_mib)
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._restart_wanted.wait()
+            if self._restart_wanted.is_set():
+                await self._restart_all()
             await asyncio.to_thread(self._directory.bound_logs)
             self._renew_broker_if_due(renewal)
             self._insist_on_supervision()
+
+    def ask_to_restart(self) -> None:
+        """Have every service restarted, one process after the other, once the stack is ready."""
+        self._restart_wanted.set()
+
+    async def _restart_all(self) -> None:
+        """Restart the services, from a fork server that imports the installed release anew."""
+        self._restart_wanted.clear()
+        self._announce("restarting one process after the other")
+        await self._start_fork_server()
+        names = [name for stage in stopping_order(self._instances) for name in stage if name != BROKER]
+        await restart_each(names, self._restart, self._restart_one, self._until_ready, self._note)
+        if self._restart.problem is not None:
+            self._announce(f"the restart ended early: {self._restart.problem}")
+            return
+        while len(self._fork_servers) > 1:
+            await self._fork_servers.pop(0).close()
+        self._announce("restarted")
+
+    async def _restart_one(self, name: str) -> None:
+        await self._supervisor.restart(name, self._settings.drain_seconds + STOPPED_WITHIN)
+
+    async def _until_ready(self, name: str) -> None:
+        from cli.readiness import wait_until_ready
+
+        port = next(instance.port for instance in self._instances if instance.name == name)
+        await wait_until_ready({name: self._local(port)}, self._announce)
 
     def _renew_broker_if_due(self, renewal: Renewal) -> None:
         pid = self._supervisor.pids().get(BROKER)
@@ -165,8 +200,8 @@ class Stack:
         killed = await self._supervisor.stop(stopping_order(self._instances), STOPPED_WITHIN)
         if killed:
             self._announce(f"killed, because they took too long to stop: {', '.join(killed)}")
-        if self._fork_server is not None:
-            await self._fork_server.close()
+        for fork_server in self._fork_servers:
+            await fork_server.close()
         for shared in self._shared.values():
             shared.close()
 
@@ -197,6 +232,12 @@ class Stack:
             f"already in use: port {listed}. Stop what listens there, or choose another --port-offset"
         )
 
+    async def _start_fork_server(self) -> None:
+        """Start one from which programs are forked from now on; those of an earlier one run on."""
+        inherited = [one.fileno() for one in self._shared.values()]
+        self._fork_servers.append(ForkServerClient(self._directory.log("forkserver"), inherited))
+        await self._fork_servers[-1].start()
+
     async def _launch(self, instance: Instance) -> Launched:
         program = instance.program
         environment = {
@@ -204,11 +245,9 @@ class Stack:
             "HANDFAST_PORT_OFFSET": str(self._settings.port_offset),
             "HANDFAST_DATABASE_SCHEMA": self._settings.database_schema,
             "HANDFAST_INSTANCE": str(instance.number),
+            "HANDFAST_LISTEN_FD": str(self._shared[program.name].fileno()),
         }
-        if self._shared:
-            environment["HANDFAST_LISTEN_FD"] = str(self._shared[program.name].fileno())
-        assert self._fork_server is not None, "nothing is launched before the fork server is there"
-        return await self._fork_server.launch(
+        return await self._fork_servers[-1].launch(
             instance.name, program.module, self._directory.log(instance.name), environment
         )
 
@@ -262,7 +301,7 @@ class Stack:
             {"name": name, "pid": pid, "port": ports[name], "startedAt": started_at(pid)}
             for name, pid in self._supervisor.pids().items()
         ]
-        self._directory.note(processes)
+        self._directory.note(processes, self._restart.note())
 
 
 def _ask_to_stop(stopping: asyncio.Event, stack: Stack) -> None:

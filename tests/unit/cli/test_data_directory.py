@@ -8,6 +8,7 @@ import pytest
 
 from cli.datadir import DataDirectory, started_at
 from cli.outcome import Usage
+from cli.rolling import Progress
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -15,7 +16,7 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 def test_only_one_may_use_it_at_a_time(tmp_path: Path) -> None:
     first, second = DataDirectory(tmp_path), DataDirectory(tmp_path)
     first.acquire()
-    first.note([])
+    first.note([], Progress().note())
     with pytest.raises(Usage, match=r"another `handfast up` \(pid \d+\) uses the data directory"):
         second.acquire()
     first.release()
@@ -60,7 +61,8 @@ def test_leftovers_are_ended_and_nobody_else(tmp_path: Path) -> None:
                 {"name": "broker", "pid": left.pid, "port": 1, "startedAt": started},
                 # The pid is in use again, by a process that started at another time.
                 {"name": "stock", "pid": stranger.pid, "port": 2, "startedAt": started - 1},
-            ]
+            ],
+            Progress().note(),
         )
         assert directory.end_leftovers() == ["broker"]
         assert left.wait(5) == -9
