@@ -27,11 +27,13 @@ def line_to(settings: Settings, session: aiohttp.ClientSession) -> Send:
 
 async def is_ready(settings: Settings, program: str) -> bool:
     """Ask a program whether it is ready."""
+    return await answers_ready(settings.url(program))
+
+
+async def answers_ready(url: str) -> bool:
+    """Ask whoever has that base URL whether it is ready."""
     try:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{settings.url(program)}/readyz") as answer,
-        ):
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz") as answer:
             return answer.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False

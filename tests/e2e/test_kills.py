@@ -1,5 +1,7 @@
 """Nothing lost: whoever is killed or stopped while orders go through, all ends as customers were told.
 
+Where the data is on a server, that is one more to be killed, to stand still and to be cut off.
+
 The broker comes back empty from a kill. Everything here waits for conditions; what doesn't come true in time
 fails with what was left.
 """
@@ -11,8 +13,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,12 +34,15 @@ from tests.e2e.lines import is_ready, line_to
 from tests.e2e.settled import until_settled
 from tests.e2e.waiting import eventually, freeze
 from tests.invariants import Finding, Promise, broken, unfinished, unkept
+from tests.postgres import Server
 from tests.stores import rows_of
 
 log = logging.getLogger(__name__)
 
 VICTIMS: Final = ("coordinator", "order", "stock", "payment", "broker")
 HASTY: Final = {"HANDFAST_REPUBLISH_SECONDS": "1", "HANDFAST_REPUBLISH_MAX_SECONDS": "4"}
+BRIEF: Final = {"HANDFAST_DATABASE_STATEMENT_SECONDS": "1", "HANDFAST_DATABASE_CONNECT_SECONDS": "2"}
+"""A database that stands still is given up before long."""
 SEED: Final = 20
 WORKERS: Final = 6
 BETWEEN: Final = 40
@@ -52,7 +58,22 @@ EARLY: Final = [
 
 def test_nothing_is_lost_when_every_process_is_killed_in_turn(start: StartStack, tmp_path: Path) -> None:
     stack = start(data_dir=tmp_path, environment=HASTY)
-    asyncio.run(_through_kills(stack))
+    asyncio.run(_through(stack, {name: partial(_kill, stack, name) for name in VICTIMS}))
+    _stops_cleanly(stack)
+
+
+@pytest.mark.at_length
+@pytest.mark.parametrize("backing", ["postgres"], indirect=True)
+def test_nothing_is_lost_when_the_database_is_cut_off_killed_and_paused(
+    start: StartStack, tmp_path: Path, postgres: Server
+) -> None:
+    stack = start(data_dir=tmp_path, environment=HASTY | BRIEF)
+    troubles = {
+        "cut off": partial(_cut_off, postgres),
+        "killed": partial(_kill_server, stack, postgres),
+        "paused": partial(_pause_server, stack, postgres),
+    }
+    asyncio.run(_through(stack, troubles))
     _stops_cleanly(stack)
 
 
@@ -76,7 +97,9 @@ def test_confirmations_that_a_stop_cut_short_are_finished_after_the_next_start(
     asyncio.run(_all_confirmed(again, deposits))
 
 
-async def _through_kills(stack: OwnStack) -> None:
+async def _through(stack: OwnStack, troubles: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+    """Have customers shop while one trouble after the other comes and goes; then all must be final, and as
+    they were told."""
     async with _customers(stack) as customers:
         before = await deposits_of(customers.read)
         await customers.open()
@@ -85,8 +108,13 @@ async def _through_kills(stack: OwnStack) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
                 group.create_task(customers.shop(shut))
-            for name in VICTIMS:
-                await _kill(stack, customers, name)
+            for name, trouble in troubles.items():
+                await _more_decided(customers)
+                began = time.monotonic()
+                await trouble()
+                await _order_confirmed(customers, f"after-{name.replace(' ', '-')}")
+                await _until(lambda: _are_ready(stack, all), "all are ready")
+                log.info("%s: all was well again after %.1f s", name, time.monotonic() - began)
             await _more_decided(customers)
             shut.set()
         await until_settled(customers.read, SETTLED_WITHIN)
@@ -102,26 +130,49 @@ async def _through_kills(stack: OwnStack) -> None:
             await customers.repeat(order_id)
         assert customers.wrong == []
         assert await collect(customers.read, deposits) == snapshot
-        _was_worth_it(customers)
+        _was_worth_it(customers, len(troubles))
 
 
-async def _kill(stack: OwnStack, customers: Customers, name: str) -> None:
-    """Kill a process in the middle of its work; return once it is back and everything works again."""
-    await _more_decided(customers)
-    killed, began = stack.pid(name), time.monotonic()
+async def _kill(stack: OwnStack, name: str) -> None:
+    """Kill a process in the middle of its work; return once it is started again."""
+    killed = stack.pid(name)
     os.kill(killed, signal.SIGKILL)
 
     async def is_back() -> bool:
         process = stack.processes().get(name)
         return process is not None and bool(process["pid"] != killed)
 
-    async def are_ready() -> bool:
-        return all([await is_ready(stack.settings, program) for program in PORTS])
-
     await _until(is_back, f"{name} is started again")
-    await _order_confirmed(customers, f"after-{name}")
-    await _until(are_ready, "all are ready")
-    log.info("%s was killed, and all was well after %.1f s", name, time.monotonic() - began)
+
+
+async def _cut_off(postgres: Server) -> None:
+    """End every connection to the database at once, in the middle of whatever it is at."""
+    assert await asyncio.to_thread(postgres.cut) >= len(PORTS), "nobody was connected"
+
+
+async def _kill_server(stack: OwnStack, postgres: Server) -> None:
+    """Kill the database, and start it again once everybody has noticed."""
+    await asyncio.to_thread(postgres.kill)
+    await _until(lambda: _are_ready(stack, _none), "nobody is ready without the database")
+    await asyncio.to_thread(postgres.start)
+
+
+async def _pause_server(stack: OwnStack, postgres: Server) -> None:
+    """Have the database stand still until everybody has given it up."""
+    await asyncio.to_thread(postgres.freeze)
+    try:
+        await _until(lambda: _are_ready(stack, _none), "nobody is ready while the database stands still")
+    finally:
+        postgres.thaw()
+
+
+def _none(ready: Sequence[bool]) -> bool:
+    return not any(ready)
+
+
+async def _are_ready(stack: OwnStack, how_many: Callable[[Sequence[bool]], bool]) -> bool:
+    """Ask every program whether it is ready; say whether it is as many of them as it should be."""
+    return how_many([await is_ready(stack.settings, program) for program in PORTS])
 
 
 async def _order_confirmed(customers: Customers, name: str) -> None:
@@ -192,12 +243,12 @@ def _stops_cleanly(stack: OwnStack) -> None:
     assert taken(port + offset for port in (*PORTS.values(), BROKER_PORT)) == []
 
 
-def _was_worth_it(customers: Customers) -> None:
+def _was_worth_it(customers: Customers, troubles: int) -> None:
     """The test proves little unless much was ordered, most of it was kept, and answers were lost."""
     kept = sum(promise is Promise.KEPT for promise in customers.promises.values())
     placed = len(customers.promises)
     log.info("%d orders, %d kept, %d repeats: %s", placed, kept, customers.repeats, dict(customers.visits))
-    assert placed >= BETWEEN * len(VICTIMS)
+    assert placed >= BETWEEN * troubles
     assert kept >= placed / 3
     assert customers.repeats > 0
 
