@@ -19,7 +19,7 @@ from tests.snapshot import Snapshot
 
 ALARMING: Final = frozenset({"ERROR", "CRITICAL"})
 _END: Final = re.compile(
-    r"(?P<name>\w+) (?P<how>(?:ended with|was ended by|could not be) .*); it is started again"
+    r"(?P<name>[\w-]+) (?P<how>(?:ended with|was ended by|could not be) .*); it is started again"
 )
 _RENEWAL: Final = f"{BROKER} holds "
 _UNABLE: Final = "ended with exit code 3"
@@ -132,7 +132,7 @@ def _of_programs(logs: Path) -> Iterator[tuple[str, Path]]:
     """Yield the logs of programs, with whose each is."""
     for log in sorted(logs.glob("*.log*")):
         name = log.name.split(".")[0]
-        if name in PORTS:
+        if name.partition("-")[0] in PORTS:
             yield name, log
 
 

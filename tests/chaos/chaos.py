@@ -39,18 +39,18 @@ from tests.chaos.plan import (
     CUSTOMERS,
     DATABASE,
     LINKS,
-    SUBJECTS,
-    SUBJECTS_ON_A_SERVER,
     Form,
     Trouble,
     draw,
+    names_of,
+    subjects_of,
 )
 from tests.chaos.processes import Processes
-from tests.chaos.proxy import Proxy, address_of, listeners, url_of
+from tests.chaos.proxy import Proxy, address_of, listeners, url_at, url_of
 from tests.chaos.turmoil import Say, Turmoil
 from tests.collector import collect, deposits_of
 from tests.customers import Customers, Send
-from tests.e2e.lines import is_ready, line_to
+from tests.e2e.lines import answers_ready, line_to
 from tests.e2e.settled import until_settled
 from tests.invariants import broken, unfinished, unkept
 from tests.postgres import Server
@@ -66,20 +66,25 @@ LOOK: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is run. on_server: whether the data is in PostgreSQL; settings: of the programs, besides their
-    defaults; patience: seconds for which customers repeat a request; heal_within: seconds in which all must
-    be final once the troubles have ended."""
+    """What is run.
+
+    on_server: whether the data is in PostgreSQL; instances: of each program, several only if it is; settings:
+    of the programs, besides their defaults; patience: seconds for which customers repeat a request;
+    heal_within: seconds in which all must be final once the troubles have ended.
+    """
 
     seed: int
     form: Form
     on_server: bool = False
+    instances: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
     patience: float = 300.0
     heal_within: float = 300.0
 
     @property
     def plan(self) -> tuple[Trouble, ...]:
-        return draw(self.seed, self.form, SUBJECTS_ON_A_SERVER if self.on_server else SUBJECTS)
+        whom = subjects_of(on_server=self.on_server, instances=self.instances)
+        return draw(self.seed, self.form, whom)
 
     @property
     def links(self) -> tuple[str, ...]:
@@ -117,11 +122,17 @@ class Outcome:
 def run_chaos(case: Case, directory: Path, backing: Backing, say: Say) -> Outcome:
     """Run one case on a stack of its own, whose logs, and files of data, are left in that directory."""
     outcome = Outcome()
-    offset = free_port_offset()
+    offset = free_port_offset(instances=case.instances)
     # The stack ends with the thread that starts it, and starts while the proxies run already.
     with listeners(case.links) as listening, ThreadPoolExecutor(1) as starter:
         told = {**backing.environment(directory), **case.settings, **_ways(listening, backing)}
-        starting = starter.submit(start_stack, port_offset=offset, data_dir=directory, environment=told)
+        starting = starter.submit(
+            start_stack,
+            port_offset=offset,
+            data_dir=directory,
+            environment=told,
+            instances=case.instances,
+        )
         say(f"seed {case.seed}: {_troubles(case)}, on a stack in {directory}")
 
         async def run() -> None:
@@ -268,9 +279,10 @@ class _Run:
 
     async def _until_ready(self) -> None:
         end = time.monotonic() + self._case.heal_within
-        waiting = set(PORTS)
+        waiting = set(names_of(self._case.instances))
         while waiting:
-            waiting -= {name for name in waiting if await is_ready(self._stack.settings, name)}
+            urls = {name: url_at(process["port"]) for name, process in self._stack.processes().items()}
+            waiting -= {name for name in waiting & urls.keys() if await answers_ready(urls[name])}
             assert time.monotonic() < end, f"not ready in {self._case.heal_within:.0f} s: {sorted(waiting)}"
             await asyncio.sleep(LOOK)
 

@@ -29,7 +29,6 @@ class Kind(StrEnum):
 
 
 ALL: Final = "all"
-PROCESSES: Final = (*PORTS, BROKER)
 CUSTOMERS: Final = "customers"
 """The link from the customers to the order service."""
 LINKS: Final = (CUSTOMERS, *PORTS)
@@ -37,20 +36,29 @@ LINKS: Final = (CUSTOMERS, *PORTS)
 DATABASE: Final = "database"
 """The server on which all programs have their data, and the link to it, where there is one."""
 
-SUBJECTS: Final = {
-    Kind.KILL: PROCESSES,
-    Kind.RESTART: tuple(PORTS),
-    Kind.BLACKOUT: (ALL,),
-    Kind.PAUSE: PROCESSES,
-    Kind.DROP: LINKS,
-    Kind.CUT: LINKS,
-    Kind.DELAY: LINKS,
-    Kind.HOLD: LINKS,
-}
-SUBJECTS_ON_A_SERVER: Final = {
-    kind: subjects if kind is Kind.BLACKOUT else (*subjects, DATABASE) for kind, subjects in SUBJECTS.items()
-}
-"""The same where the data is on a server."""
+
+def names_of(instances: int) -> tuple[str, ...]:
+    """Return the names of a stack's programs, so many instances of each."""
+    if instances == 1:
+        return tuple(PORTS)
+    return tuple(f"{name}-{number}" for name in PORTS for number in range(1, instances + 1))
+
+
+def subjects_of(*, on_server: bool = False, instances: int = 1) -> dict[Kind, tuple[str, ...]]:
+    """Return whom each kind may strike. on_server: there is a server with the data, and a link to it."""
+    programs = names_of(instances)
+    server = (DATABASE,) if on_server else ()
+    processes, links = (*programs, BROKER, *server), (*LINKS, *server)
+    return {
+        Kind.KILL: processes,
+        Kind.RESTART: (*programs, *server),
+        Kind.BLACKOUT: (ALL,),
+        Kind.PAUSE: processes,
+        **dict.fromkeys((Kind.DROP, Kind.CUT, Kind.DELAY, Kind.HOLD), links),
+    }
+
+
+SUBJECTS: Final = subjects_of()
 ON_LINKS: Final = frozenset({Kind.DROP, Kind.CUT, Kind.DELAY, Kind.HOLD})
 DEADLY: Final = frozenset({Kind.KILL, Kind.RESTART, Kind.BLACKOUT})
 DRAWS: Final = 100

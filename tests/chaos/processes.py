@@ -42,6 +42,10 @@ class Processes:
         self._paused: Counter[Process] = Counter()
         self.sent: Counter[str] = Counter()
 
+    def names(self) -> tuple[str, ...]:
+        """Return who runs now."""
+        return tuple(self._running())
+
     def runs(self, name: str) -> bool:
         """Return whether one is there to be stopped or killed."""
         process = self._find(name)

@@ -225,8 +225,12 @@ def address_of(listener: socket.socket) -> Address:
 
 def url_of(listener: socket.socket) -> str:
     """Return the base URL that a listener is reached under."""
-    host, port = address_of(listener)
-    return f"http://{host}:{port}"
+    return url_at(address_of(listener)[1])
+
+
+def url_at(port: int) -> str:
+    """Return the base URL of a port on loopback."""
+    return f"http://127.0.0.1:{port}"
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -15,6 +15,10 @@ from tests.proof_page import put_between
 
 BEGIN: Final = "<!-- chaos: begin (written by `make chaos ARGS=--write`) -->"
 END: Final = "<!-- chaos: end -->"
+BEGIN_ON_SERVER: Final = (
+    "<!-- chaos on PostgreSQL: begin (written by `make chaos ARGS='--postgres --instances 2 --write'`) -->"
+)
+END_ON_SERVER: Final = "<!-- chaos on PostgreSQL: end -->"
 INTRODUCTION: Final = """\
 `make chaos` starts a stack whose programs call each other through proxies, with customers who come through
 one too. While they order, hold, pay, call off and reserve, processes are killed, restarted and stopped past
@@ -23,10 +27,16 @@ is healed. Everything has to become final, hold the invariants of `tests/invaria
 were told and answer them again as before; nothing may have ended by itself, logged an error or become a
 dead letter. The plan of a seed is always the same; the timing of real processes is not. A short form runs
 with the tests (`tests/e2e/test_chaos.py`)."""
+INTRODUCTION_ON_SERVER: Final = """\
+`make chaos ARGS='--postgres --instances 2'` is the same with the data in PostgreSQL and several instances of
+every program. The server is one more to be killed, restarted and stopped (`database`), and dies with
+everybody else in a blackout; a proxy stands before it too, so that its connections are reset, cut in the
+middle of a statement or of a commit's answer, late, or silent. A program that finds no server as it starts
+ends and is started again, which is no alarm."""
 EXPLAINED: Final = {
     Kind.KILL: "SIGKILL; started again by the supervisor, the broker without its records",
     Kind.RESTART: "SIGTERM in the middle of the work",
-    Kind.BLACKOUT: "SIGKILL to all five processes at once",
+    Kind.BLACKOUT: "SIGKILL to all processes at once",
     Kind.PAUSE: "SIGSTOP past every lease, then SIGCONT",
     Kind.DROP: "connections reset as soon as they are used",
     Kind.CUT: "connections reset after so many bytes, of a request or an answer",
@@ -49,6 +59,8 @@ class Report:
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "seed": self.case.seed,
             "form": asdict(self.case.form),
+            "onServer": self.case.on_server,
+            "instances": self.case.instances,
             "settings": dict(self.case.settings),
             "plan": [asdict(trouble) for trouble in self.case.plan],
             **asdict(self.outcome),
@@ -57,6 +69,8 @@ class Report:
     def figures(self) -> Iterator[tuple[str, str]]:
         """Yield what was counted, as pairs of a name and a value."""
         one, seconds = self.outcome, self.case.form.seconds
+        if self.case.on_server:
+            yield "instances of each program", str(self.case.instances)
         yield "seed, and seconds of troubles", f"{self.case.seed}, {seconds:.0f}"
         yield "orders", f"{one.orders:,} ({one.confirmed:,} confirmed, {one.cancelled:,} cancelled)"
         yield "transactions, reservations", f"{one.transactions:,}, {one.reservations:,}"
@@ -88,10 +102,9 @@ class Report:
 
     def section(self) -> str:
         """Return the section for docs/proof.md."""
+        introduction = INTRODUCTION_ON_SERVER if self.case.on_server else f"## Chaos\n\n{INTRODUCTION}"
         lines = [
-            "## Chaos",
-            "",
-            INTRODUCTION,
+            introduction,
             "",
             f"Measured on {_machine()}, on {datetime.now(UTC):%Y-%m-%d}, with "
             + (f"{_listed(self.case.settings)}:" if self.case.settings else "the default settings:"),
@@ -109,7 +122,8 @@ class Report:
 
     def write(self) -> None:
         """Put the section into docs/proof.md."""
-        put_between(BEGIN, END, self.section())
+        marks = (BEGIN_ON_SERVER, END_ON_SERVER) if self.case.on_server else (BEGIN, END)
+        put_between(*marks, self.section())
 
 
 def _table(head: tuple[str, str], rows: Iterator[tuple[str, str]]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Chaos on real processes: load, while processes are killed and connections break; then the checker.
 
-    python -m tests.chaos.run [--seed N] [--minutes M | --short] [--json FILE] [--write] [--postgres]
+    python -m tests.chaos.run [--seed N] [--minutes M | --short] [--postgres [--instances N]] [--json FILE]
+                              [--write]
 
 It exits 1 when anything is other than it must be, and then says how to run the same plan again.
 """
@@ -10,6 +11,7 @@ import json
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +34,7 @@ HASTY: Final = {"HANDFAST_REPUBLISH_SECONDS": "1", "HANDFAST_REPUBLISH_MAX_SECON
 
 def short_case(seed: int, *, on_server: bool) -> Case:
     """Return the short form."""
-    return Case(seed, SHORT, on_server, HASTY, patience=60.0, heal_within=60.0)
+    return Case(seed, SHORT, on_server, settings=HASTY, patience=60.0, heal_within=60.0)
 
 
 def failure(report: Report, replay: str, logs: Path) -> str:
@@ -58,7 +60,8 @@ def main() -> None:
     else:
         case = Case(arguments.seed, long_form(arguments.minutes), arguments.postgres)
         length = f"--minutes {arguments.minutes:g}"
-    where = " --postgres" if arguments.postgres else ""
+    case = replace(case, instances=arguments.instances)
+    where = f" --postgres --instances {case.instances}" if arguments.postgres else ""
     replay = f"make chaos ARGS='--seed {case.seed} {length}{where}'"
     console = Console(highlight=False, markup=False, soft_wrap=True)
     scratch = Path(tempfile.mkdtemp(prefix="handfast-chaos-"))
@@ -90,8 +93,14 @@ def _arguments() -> argparse.Namespace:
     length.add_argument("--short", action="store_true", help="the form that runs with the tests")
     parser.add_argument("--json", type=Path, default=Path("reports/chaos.json"), help="default: %(default)s")
     parser.add_argument("--write", action="store_true", help="write the figures into docs/proof.md")
+    parser.add_argument("--instances", type=int, default=1, help="of each program (default: %(default)s)")
     add_options(parser)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.instances > 1 and not arguments.postgres:
+        parser.error("several instances share a database: --postgres")
+    if arguments.write and arguments.postgres and arguments.instances == 1:
+        parser.error("--write takes the form on files, or that with several instances on PostgreSQL")
+    return arguments
 
 
 def _minutes(text: str) -> float:

@@ -2,7 +2,19 @@
 
 import pytest
 
-from tests.chaos.plan import ALL, DEADLY, ON_LINKS, PROCESSES, SHORT, SUBJECTS, Form, Kind, draw, long_form
+from tests.chaos.plan import (
+    ALL,
+    DATABASE,
+    DEADLY,
+    ON_LINKS,
+    SHORT,
+    SUBJECTS,
+    Form,
+    Kind,
+    draw,
+    long_form,
+    subjects_of,
+)
 
 LEASE = 5.0
 """Seconds of the driver's lease."""
@@ -30,11 +42,21 @@ def test_the_long_form_strikes_everybody_in_every_way(seed: int) -> None:
         assert {one.subject for one in plan if one.kind is kind} == set(SUBJECTS[kind])
 
 
+def test_a_server_with_the_data_is_struck_as_everybody_else_and_so_is_every_instance() -> None:
+    whom = subjects_of(on_server=True, instances=2)
+    plan = [one for seed in range(20) for one in draw(seed, long_form(5), whom)]
+    for kind in Kind:
+        struck = {one.subject for one in plan if one.kind is kind}
+        assert struck == set(whom[kind])
+        assert (DATABASE in struck) == (kind is not Kind.BLACKOUT)
+    assert {"order-1", "order-2"} <= {one.subject for one in plan if one.kind is Kind.KILL}
+
+
 def test_pauses_outlast_three_leases_and_in_the_short_form_one() -> None:
     for form, leases in ((SHORT, 1), (long_form(5), 3)):
         pauses = [one for seed in range(20) for one in draw(seed, form) if one.kind is Kind.PAUSE]
         assert all(pause.seconds > leases * LEASE for pause in pauses)
-        assert {pause.subject for pause in pauses} == set(PROCESSES)
+        assert {pause.subject for pause in pauses} == set(SUBJECTS[Kind.PAUSE])
 
 
 def test_only_pauses_and_troubles_on_links_last() -> None:

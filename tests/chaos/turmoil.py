@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from tests.chaos.plan import DATABASE, ON_LINKS, PROCESSES, Kind, Trouble
+from tests.chaos.plan import DATABASE, ON_LINKS, Kind, Trouble
 from tests.chaos.processes import Processes
 from tests.chaos.proxy import Proxy
 from tests.postgres import Server
@@ -62,7 +62,7 @@ class Turmoil:
                 await asyncio.sleep(trouble.seconds)
                 self.whole_pauses += process is not None and process.runs()
         elif trouble.kind is Kind.BLACKOUT:
-            killed = [self._processes.end(name, signal.SIGKILL) for name in PROCESSES]
+            killed = [self._processes.end(name, signal.SIGKILL) for name in self._processes.names()]
             if self._database is not None:
                 await self._renew_database(self._database, signal.SIGKILL)
             self._note(trouble, any(killed))
@@ -75,7 +75,7 @@ class Turmoil:
         if trouble.kind is Kind.PAUSE:
             async with self._at_the_database:
                 try:
-                    await asyncio.to_thread(self._database.freeze)
+                    self._database.freeze()
                     await asyncio.sleep(trouble.seconds)
                 finally:
                     self._database.thaw()

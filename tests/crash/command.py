@@ -15,7 +15,8 @@ class WatchingForkServer(ForkServerClient):
     async def launch(
         self, name: str, module: str, log: Path, environment: Mapping[str, str]
     ) -> ForkedProgram:
-        told = {**environment, PROGRAM: name, MODULE: module}
+        program, _, _instance = name.partition("-")
+        told = {**environment, PROGRAM: program, MODULE: module}
         return await super().launch(name, "tests.crash.program", log, told)
 
 

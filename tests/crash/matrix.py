@@ -26,14 +26,15 @@ async def play(
     backing: Backing,
     *,
     hasty: bool = False,
+    instances: int = 1,
     say: Callable[[Result], None],
 ) -> list[Result]:
     """Play cases one after the other on one stage whose logs, and files of data, lie in a directory.
 
-    hasty: with shorter patience, leases and back-off than the defaults.
+    hasty: with shorter patience, leases and back-off than the defaults; instances: of each program.
     """
     results = []
-    async with set_up(directory, backing, hasty=hasty) as stage:
+    async with set_up(directory, backing, hasty=hasty, instances=instances) as stage:
         for case in cases:
             results.append(await rehearse(stage, case))
             say(results[-1])
@@ -46,15 +47,14 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="handfast-crash-") as scratch, chosen(arguments) as backing:
         directory = arguments.keep or Path(scratch)
-        results = asyncio.run(
-            play(cases, directory, backing, hasty=arguments.hasty, say=lambda one: _say(line_of(one)))
-        )
+        how = {"hasty": arguments.hasty, "instances": arguments.instances}
+        results = asyncio.run(play(cases, directory, backing, **how, say=lambda one: _say(line_of(one))))
     took = time.monotonic() - began
     _say(summary_of(results, took))
     if arguments.report:
         write_json(arguments.report, results, took)
     if arguments.write:
-        write_section(results)
+        write_section(results, taken_over=arguments.instances > 1)
     return 1 if any(not result.passed for result in results) else 0
 
 
@@ -66,12 +66,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write the table into docs/proof.md")
     parser.add_argument("--hasty", action="store_true", help="don't wait as long as the defaults do")
     parser.add_argument("--keep", type=Path, help="keep data and logs in this directory")
+    parser.add_argument("--instances", type=int, default=1, help="of each program (default: %(default)s)")
     add_options(parser)
     arguments = parser.parse_args()
+    if arguments.instances > 1 and not arguments.postgres:
+        parser.error("several instances share a database: --postgres")
     if unknown := set(arguments.only) - {case.name for case in CASES}:
         parser.error(f"there is no case {', '.join(sorted(unknown))}")
     if arguments.write and arguments.only:
         parser.error("--write takes the whole matrix")
+    if arguments.write and arguments.postgres and arguments.instances == 1:
+        parser.error("--write takes the matrix on files, or that with two instances on PostgreSQL")
     return arguments
 
 

@@ -1,11 +1,13 @@
 """Plays one case of the crash matrix on the stage, and judges how it ended.
 
 While the process lies dead, the supervisor stands still: what is durable then can be looked at in peace, and
-the time until all is final is counted from when it goes on.
+the time until all is final is counted from when it goes on. Where there is another instance of the program,
+it goes on at once: then there is no scene to look at, and it has to finish everything by itself.
 """
 
 import asyncio
 import contextlib
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -29,6 +31,8 @@ KILLED_WITHIN: Final = 45.0
 SCENE_WITHIN: Final = 5.0
 FINAL_WITHIN: Final = 60.0
 LOOK: Final = 0.2
+_NUMBER: Final = re.compile(r"-\d+(?= )")
+"""What tells one instance's name from another's."""
 
 
 @dataclass(slots=True)
@@ -53,7 +57,8 @@ async def rehearse(stage: Stage, case: Case) -> Result:
     for place in case.waits:
         stage.make_wait(place)
     label = case.label
-    alive = stage.pid(case.victim) if case.victim in PORTS or case.victim == NAME else None
+    alive = stage.pids(case.victim) if case.victim in PORTS or case.victim == NAME else set()
+    taken_over = stage.instances > 1 and case.victim in PORTS
     try:
         async with _playing(stage, case, result):
             async with _nobody_comes_back(stage, case, result):
@@ -63,12 +68,18 @@ async def rehearse(stage: Stage, case: Case) -> Result:
                 )
                 result.pid = stage.arms.struck(label)
                 assert result.pid is not None
-                if result.pid != (alive or stage.pid(case.victim)):
+                if result.pid not in (alive or stage.pids(case.victim)):
                     result.wrong.append(f"process {result.pid} died, and {case.victim} was {alive}")
                 await until(lambda: started_at(result.pid or 0) is None, "the process is gone")
-                result.wrong += await _scene(stage, case)
-            healed = time.monotonic()
-            await case.aftermath(stage, case.name)
+                healed = time.monotonic()
+                if taken_over:
+                    await case.aftermath(stage, case.name)
+                    result.wrong += await _until_at_rest(stage)
+                else:
+                    result.wrong += await _scene(stage, case)
+            if not taken_over:
+                healed = time.monotonic()
+                await case.aftermath(stage, case.name)
         left = await _until_at_rest(stage)
         result.seconds = None if left else time.monotonic() - healed
         result.wrong += left
@@ -108,6 +119,9 @@ async def _nobody_comes_back(stage: Stage, case: Case, result: Result) -> AsyncI
             yield
         finally:
             stage.thaw_supervisor()
+        if stage.instances > 1:
+            # Nobody waits for it any more, so that the next case could begin too early.
+            await until(stage.is_complete, f"{case.victim} is started again")
         return
     yield
     code = await stage.end(case.victim)
@@ -172,7 +186,7 @@ def _killed_by_signal(stage: Stage, case: Case, said: int) -> list[str]:
     """Return what contradicts that the victim, and no other process of the stack, was ended by SIGKILL."""
     ends = [line for line in stage.stack.output[said:] if "it is started again" in line]
     expected = [f"{case.victim} was ended by SIGKILL"] if case.victim in PORTS else []
-    if [line.partition(";")[0] for line in ends] == expected:
+    if [_NUMBER.sub("", line.partition(";")[0]) for line in ends] == expected:
         return []
     return [f"the supervisor saw: {'; '.join(ends) or 'nobody die'}"]
 

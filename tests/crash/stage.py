@@ -21,6 +21,7 @@ import aiohttp
 
 from cli.launcher import ROOT
 from cli.lifeline import die_with_parent
+from cli.programs import BROKER
 from cli.stack import OwnStack, free_port_offset, own_stack
 from shared.settings import PORTS
 from tests.backing import Backing
@@ -32,7 +33,7 @@ from tests.crash.points import SEAMS, Wait, label_of
 from tests.crash.program import MODULE, PROGRAM
 from tests.crash.toy import GATEWAY, NAME, PORT
 from tests.customers import Customers, Send, UncertainError
-from tests.e2e.lines import line_to
+from tests.e2e.lines import answers_ready, line_to
 from tests.e2e.waiting import until
 
 TOY_PORT: Final = 8890
@@ -53,13 +54,20 @@ HASTY: Final = {
 
 
 class Stage:
-    """gateway: what the toy's effects did outside; deposits: what was paid into each account;
-    left_behind: what was found wrong in earlier cases, and is theirs alone."""
+    """instances: of each program; gateway: what the toy's effects did outside; deposits: what was paid into
+    each account; left_behind: what was found wrong in earlier cases, and is theirs alone."""
 
     def __init__(
-        self, stack: OwnStack, arms: Arms, send: Send, gateway: Gateway, environment: Mapping[str, str]
+        self,
+        stack: OwnStack,
+        arms: Arms,
+        send: Send,
+        gateway: Gateway,
+        environment: Mapping[str, str],
+        instances: int,
     ) -> None:
         self.stack = stack
+        self.instances = instances
         self.arms = arms
         self.customers = Customers(send, random.Random(SEED))
         self.gateway = gateway
@@ -72,9 +80,20 @@ class Stage:
     def directory(self) -> Path:
         return self.stack.settings.data_dir
 
-    def pid(self, program: str) -> int:
-        """Return the pid of a program of the stack, or of one of our own."""
-        return self.stack.pid(program) if program in PORTS else self.children[program].pid
+    def pids(self, program: str) -> set[int]:
+        """Return the pids of a program of the stack, or of one of our own."""
+        if program not in PORTS:
+            return {self.children[program].pid}
+        running = self.stack.processes().items()
+        return {one["pid"] for name, one in running if name.partition("-")[0] == program}
+
+    async def is_complete(self) -> bool:
+        """Say whether every instance of every program runs, and is ready."""
+        running = self.stack.processes().values()
+        urls = [f"http://127.0.0.1:{one['port']}" for one in running if one["name"] != BROKER]
+        if len(urls) < self.instances * len(PORTS):
+            return False
+        return all([await answers_ready(url) for url in urls])
 
     def make_wait(self, place: Wait) -> None:
         """Have a process wait when it comes to that place."""
@@ -160,10 +179,15 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_up(directory: Path, backing: Backing, *, hasty: bool) -> AsyncIterator[Stage]:
-    """Start everything; stop it at the end of the block. hasty: don't wait as long as the defaults do."""
+async def set_up(
+    directory: Path, backing: Backing, *, hasty: bool, instances: int = 1
+) -> AsyncIterator[Stage]:
+    """Start everything; stop it at the end of the block.
+
+    hasty: don't wait as long as the defaults do; instances: of each program.
+    """
     data = directory / "data"
-    offset = free_port_offset()
+    offset = free_port_offset(instances=instances)
     arms = Arms(directory / "crash")
     gateway = Gateway()
     async with AsyncExitStack() as cleaning:
@@ -187,10 +211,11 @@ async def set_up(directory: Path, backing: Backing, *, hasty: bool) -> AsyncIter
                 data_dir=data,
                 environment=environment,
                 module="tests.crash.command",
+                instances=instances,
             )
         )
         send = _line(stack, f"http://127.0.0.1:{TOY_PORT + offset}", session)
-        stage = Stage(stack, arms, send, gateway, environment)
+        stage = Stage(stack, arms, send, gateway, environment, instances)
         cleaning.push_async_callback(stage.close)
         stage.start_toy()
         await stage.read(NAME, "/toys")
