@@ -30,9 +30,13 @@ up: setup ## start the four services and the embedded broker; Ctrl-C stops them
 test: setup ## run the tests, three processes at once (ARGS="tests/unit -k fence" runs some, in one)
 	$(BIN)/python -m pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
 
-# Everything that runs over a store, on PostgreSQL, the contract of the participants among it.
-test-postgres: setup ## run the contract and the services on a PostgreSQL of their own (minutes)
-	$(BIN)/python -m pytest --postgres -k postgres $(or $(ARGS),-n 3 --dist loadfile tests/contract tests/integration tests/e2e/test_postgres.py tests/e2e/test_postgres_instances.py tests/e2e/test_postgres_rolling.py)
+# Everything that runs over a store, on PostgreSQL: the contract of the participants, what is hostile to programs,
+# kills, crash points and chaos. What the command line alone does is the same there (ARGS=tests/e2e runs it, too).
+STACKS_ON_POSTGRES := kills chaos crash_matrix tickets reconcile drops replays postgres \
+	postgres_instances postgres_rolling
+test-postgres: setup ## run the contract, the services and what kills them on a PostgreSQL of their own (minutes)
+	$(BIN)/python -m pytest --postgres -k postgres $(or $(ARGS),-n 3 --dist loadfile \
+		$(STACKS_ON_POSTGRES:%=tests/e2e/test_%.py) tests/contract tests/integration)
 
 # Apache Kafka comes from Maven Central (mvn and Java 17 or newer), and runs wherever the embedded broker would.
 test-kafka: setup ## run what uses a broker on Apache Kafka, brought by Maven (minutes)
