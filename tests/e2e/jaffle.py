@@ -1,6 +1,6 @@
 """A shop's year through a real stack: every order must end as arithmetic on the same files says.
 
-    python -m tests.e2e.jaffle [--orders N] [--seed S] [--in-flight N] [--report FILE]
+    python -m tests.e2e.jaffle [--orders N] [--seed S] [--in-flight N] [--postgres] [--report FILE]
 
 It generates the orders, starts a fresh `handfast up`, puts in the products and accounts, sends the orders
 over REST in the order of the files with many in flight, waits until all are settled, and checks every order,
@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cli.stack import own_stack
+from tests.backing import Backing, add_options, chosen
 from tests.e2e.jaffle_run import Report, Urls, run_shop
 from tests.e2e.jaffle_shop import Plan, read_orders
 
@@ -54,7 +55,7 @@ def generate(directory: Path, seed: int, days: int) -> Path:
     return directory / "jaffle-data"
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> Report:
+def _run(arguments: argparse.Namespace, backing: Backing, console: Console) -> Report:
     """Run it, and leave the stack's data and logs behind where something is wrong."""
     scratch = Path(tempfile.mkdtemp(prefix="handfast-year-"))
     console.print(f"generating a year of the shop (some ten seconds) in {scratch}")
@@ -64,7 +65,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> Report:
         f"{len(plan.orders):,} orders, {len(plan.accounts):,} customers with an account, "
         f"{len(plan.names)} products; {refused:,} orders must be refused"
     )
-    with own_stack(data_dir=scratch / "data") as stack, _progress(console, len(plan.orders)) as advance:
+    data = scratch / "data"
+    with (
+        own_stack(data_dir=data, environment=backing.environment(data)) as stack,
+        _progress(console, len(plan.orders)) as advance,
+    ):
         report = asyncio.run(run_shop(plan, Urls.of(stack.settings), arguments.in_flight, advance))
     if not report.violations:
         shutil.rmtree(scratch)
@@ -118,9 +123,11 @@ def main() -> None:
         "--in-flight", type=int, default=IN_FLIGHT, help="orders at once (default: %(default)s)"
     )
     parser.add_argument("--report", type=Path, default=Path("reports/year.json"), help="default: %(default)s")
+    add_options(parser)
     arguments = parser.parse_args()
     console = Console()
-    report = _run(arguments, console)
+    with chosen(arguments) as backing:
+        report = _run(arguments, backing, console)
     _show(report, console)
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Many dead letters replayed at a rate by a command that is killed on the way and run again.
 
-    python -m tests.e2e.replays [--letters N] [--rate N]
+    python -m tests.e2e.replays [--letters N] [--rate N] [--postgres]
 
 It starts a fresh stack, decides to confirm as many transactions on a product under stocktake, so that every
 Confirm becomes a letter, thaws it, has `handfast dlt replay` killed half-way and run again, and checks that
@@ -19,13 +19,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from cli.api import Api
 from cli.console import Console
 from cli.launcher import ROOT
 from cli.stack import OwnStack, own_stack
 from shared.clock import from_iso
+from tests.backing import add_options, chosen
 from tests.e2e.waiting import eventually
 
 IN_FLIGHT: Final = 16
@@ -185,11 +186,12 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="replays", description="Replay many dead letters.")
     parser.add_argument("--letters", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=200.0)
+    add_options(parser)
     arguments = parser.parse_args(given)
     console = Console()
     # One delivery is enough to give up here: what takes time is not the point.
-    environment: dict[str, Any] = {"HANDFAST_RETRY": "fixed:100ms,0"}
-    with own_stack(environment=environment) as stack:
+    environment = {"HANDFAST_RETRY": "fixed:100ms,0"}
+    with chosen(arguments) as backing, own_stack(environment=backing.environment() | environment) as stack:
         report = play(stack, arguments.letters, arguments.rate, "stocktake", console.line)
     for line in report.said[-3:]:
         console.line(line)
