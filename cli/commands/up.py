@@ -36,6 +36,8 @@ def up(
     if ephemeral and data_dir is not None:
         raise Usage("--ephemeral brings its own data directory: leave out --data-dir")
     settings = load_settings(port_offset, data_dir)
+    if ephemeral and settings.outbox == "cdc":
+        raise Usage("nobody captures schemas of a moment: leave out --ephemeral, or HANDFAST_OUTBOX=cdc")
     asyncio.run(run_up(settings, ephemeral=ephemeral, announce=Announcer().say, instances_of_each=instances))
 
 

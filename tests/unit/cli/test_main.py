@@ -69,6 +69,14 @@ def test_misuse_ends_with_2(run: Run, arguments: str) -> None:
     assert run(*arguments.split()).code == 2
 
 
+def test_an_ephemeral_stack_is_captured_by_nobody(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFAST_OUTBOX", "cdc")
+    monkeypatch.setenv("HANDFAST_DATABASE_URL", "postgresql://u@127.0.0.1:1/d")
+    ended = run("up", "--ephemeral")
+    assert ended.code == 2
+    assert "HANDFAST_OUTBOX=cdc" in ended.err
+
+
 def test_an_ephemeral_stack_brings_its_own_directory(run: Run) -> None:
     ended = run("up", "--ephemeral", "--data-dir", "x")
     assert ended.code == 2

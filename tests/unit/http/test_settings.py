@@ -106,6 +106,14 @@ def test_a_password_that_has_two_places_or_no_owner_is_named(tmp_path: Path, url
     assert "known" not in str(refused.value)
 
 
+def test_what_is_wrong_is_said_without_what_is_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFAST_DATABASE_URL", "mysql://u:pw@h")
+    monkeypatch.setenv("HANDFAST_OUTBOX", "cdc")
+    with pytest.raises(ValidationError, match="postgresql://user:password@host") as refused:
+        Settings(_env_file=None)
+    assert "u:pw" not in str(refused.value)
+
+
 def test_a_password_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="HANDFAST_DATABASE_PASSWORD_FILE can't be read"):
         Settings(
