@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := shared order_service stock_service payment_service coordinator cli infra tests
 LOCKS := requirements.lock requirements-dev.lock
-YAML := docker-compose.yml
+YAML := docker-compose.yml infra
+SECRETS := postgres-password database-password debezium-password
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-postgres test-kafka check bench year reconcile chaos proof soak docs lock clean
+.PHONY: help setup demo up test test-postgres test-kafka test-deployment check bench year reconcile chaos proof soak docs lock secrets clean
 
 help: ## list the tasks
 	@echo "Handfast: make <task> [ARGS=\"...\"]"
@@ -41,6 +42,10 @@ test-postgres: setup ## run the contract, the services and what kills them on a 
 # Apache Kafka comes from Maven Central (mvn and Java 17 or newer), and runs wherever the embedded broker would.
 test-kafka: setup ## run what uses a broker on Apache Kafka, brought by Maven (minutes)
 	$(BIN)/python -m pytest --kafka $(or $(ARGS),-n 3 --dist loadfile tests/integration/messaging tests/integration/hostile/test_records.py tests/e2e/test_kills.py tests/e2e/test_up.py)
+
+# Go brings what docker compose reads its files with, and pip the schemas of Kubernetes; kubectl has to be there.
+test-deployment: setup ## hold what is deployed against its schemas, and run what docker-compose.yml describes
+	$(BIN)/python -m pytest --postgres $(or $(ARGS),tests/deployment)
 
 check: setup ## format, lint, types, architecture, YAML and lock files; changes nothing
 	$(BIN)/ruff format --check $(SOURCES)
@@ -80,7 +85,14 @@ lock: setup ## resolve the lock files anew from pyproject.toml (needs uv: see th
 		--no-annotate --no-header --no-emit-index-url --no-emit-find-links "$$@" pyproject.toml; }; \
 	resolve -o requirements.lock && resolve --extra dev -o requirements-dev.lock
 
-clean: ## remove .venv, caches and reports (not your data in .handfast)
+# Whoever runs in a container has to read them, so that only the directory is closed to others here. No line end:
+# Debezium would take it for a part of the password.
+secrets: ## make the passwords that docker-compose.yml mounts, those that are not there yet
+	@mkdir -p -m 700 .secrets; for name in $(SECRETS); do test -s .secrets/$$name || { \
+		python3 -c 'import secrets; print(secrets.token_urlsafe(24), end="")' > .secrets/$$name; \
+		chmod 644 .secrets/$$name; echo "made .secrets/$$name"; }; done
+
+clean: ## remove .venv, caches and reports (not your data in .handfast or .secrets)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info reports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

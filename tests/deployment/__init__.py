@@ -1,0 +1,1 @@
+"""What is deployed, run and held against schemas: `make test-deployment`."""
