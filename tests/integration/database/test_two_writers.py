@@ -6,7 +6,8 @@ it was before the wait.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -14,6 +15,7 @@ from sqlalchemy.util import await_only
 
 from shared.clock import SystemClock
 from shared.database.place import Schema
+from shared.database.port import Work
 from shared.database.postgres import PostgresDatabase
 from shared.identity import ulids
 from shared.messaging import letters
@@ -22,11 +24,14 @@ from shared.messaging.failure import failure_of
 from shared.messaging.letters import LetterState
 from shared.messaging.listener import Subject
 from shared.messaging.outbox import Outbox
+from shared.messaging.retry import Retry
 from shared.migrations import upgrade
-from stock_service.drops import offers
-from stock_service.drops.entry import Want
+from stock_service.drops import claims, offers
+from stock_service.drops.domain import ReturnReason
+from stock_service.drops.entry import Entered, Want
+from stock_service.drops.issuing import issuing_listener
 from stock_service.drops.journal import Journal
-from stock_service.drops.messages import Issue
+from stock_service.drops.messages import Issue, issue_message, read_issue
 from tests.postgres import Server
 
 NOW = 1_790_000_000_000
@@ -95,6 +100,51 @@ async def test_what_is_issued_at_once_is_all_counted(database: PostgresDatabase)
     await overlapping(database, issue("ann"), issue("bob"))
     offer = await database.read(lambda connection: offers.read(connection, "launch"))
     assert offer.issued == 2
+
+
+@pytest.mark.parametrize("how", ["given back", "issued"])
+async def test_whoever_wants_a_claim_waits_for_its_drop_first(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    journal = Journal(
+        Outbox(SystemClock()), SystemClock(), source="test", republish_ms=1_000, republish_max_ms=2_000
+    )
+    await database.write(lambda connection: offers.put(connection, "launch", {"quantity": 10}, NOW))
+    want = Want(claim_id="ann", code="launch", customer_id="ann")
+    [entered] = await database.write(lambda connection: journal.enter(connection, [want]))
+    assert isinstance(entered, Entered)
+    message = issue_message(entered.claim, "test")
+    record = Record(message.topic, 0, 7, NOW, 0, message.key, message.value)
+    held, go_on = asyncio.Event(), asyncio.Event()
+    runs: list[object] = []
+    write = database.write
+
+    def counted(work: Work[Any]) -> Awaitable[Any]:
+        def run(connection: Connection) -> Any:
+            runs.append(work)
+            return work(connection)
+
+        return write(run)
+
+    def enter_again(connection: Connection) -> None:
+        offers.lock(connection, "launch")
+        held.set()
+        await_only(go_on.wait())
+        assert claims.find(connection, "ann") is not None
+
+    def give_back(connection: Connection) -> bool:
+        return journal.give_back(connection, read_issue(message.value), ReturnReason.DEAD_LETTERED)
+
+    monkeypatch.setattr(database, "write", counted)
+    door = issuing_listener(database, journal, Retry.parse("fixed:1s,3"), lambda _: None)
+    entering = asyncio.create_task(database.write(enter_again))
+    await held.wait()
+    wanting = asyncio.ensure_future(door.handle([record]) if how == "issued" else database.write(give_back))
+    await until_one_waits(database)
+    go_on.set()
+    await asyncio.gather(entering, wanting)
+
+    assert len(runs) == 2, "they waited for each other, and one of them had to run again"
 
 
 async def test_a_letter_that_is_settled_while_it_is_raised_becomes_a_new_one(
