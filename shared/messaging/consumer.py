@@ -19,7 +19,8 @@ from shared.database.port import Database
 from shared.errors import DatabaseUnavailable, Transient
 from shared.identity import NewId
 from shared.messaging.broker import Record, Subscription, TopicPartition
-from shared.messaging.delivery import Delivery, PartitionState
+from shared.messaging.delivery import Delivery, Interrupted, PartitionState
+from shared.messaging.lag import LagCollector
 from shared.messaging.listener import Listener, Subject, Verdict
 from shared.messaging.outbox import Outbox
 from shared.messaging.pace import SHORTEST_SECONDS, Pace
@@ -84,6 +85,7 @@ class Consumer:
             redactor=redactor,
         )
         self._states: dict[TopicPartition, PartitionState] = {}
+        self._interrupted = Interrupted()
         self._paused: set[TopicPartition] = set()
         self._committing: asyncio.Task[None] | None = None
         self._pace = Pace()
@@ -95,6 +97,8 @@ class Consumer:
             ["topic", "result"],
             registry=registry,
         )
+        if registry is not None:
+            registry.register(LagCollector(group, self.lag_by_topic))
         subscription.on_assignment_change(self._forget)
 
     async def run(self) -> None:
@@ -116,11 +120,23 @@ class Consumer:
 
         Of several members of a group each knows of its own partitions only.
         """
+        by_topic = self.lag_by_topic()
+        assigned = {partition.topic for partition in self._subscription.assigned()}
+        return sum(by_topic.values()) if assigned and assigned == by_topic.keys() else None
+
+    def lag_by_topic(self) -> dict[str, int]:
+        """Return the same for each topic that this member has partitions of, where it is known."""
+        if self._broker_problem is not None:
+            return {}
         assigned, newest = self._subscription.assigned(), self._subscription.high_water()
-        if self._broker_problem is not None or not assigned or assigned - newest.keys():
-            return None
-        places = {partition: state.committable() for partition, state in self._states.items()}
-        return sum(max(newest[partition] - places[partition], 0) for partition in assigned & places.keys())
+        unknown = {partition.topic for partition in assigned - newest.keys()}
+        found: dict[str, int] = {}
+        for partition in assigned:
+            if partition.topic not in unknown:
+                state = self._states.get(partition)
+                behind = 0 if state is None else max(newest[partition] - state.committable(), 0)
+                found[partition.topic] = found.get(partition.topic, 0) + behind
+        return found
 
     async def _start(self) -> None:
         while True:
@@ -197,6 +213,7 @@ class Consumer:
             if state is None:
                 state = self._states[partition] = PartitionState(records[0].offset)
             state.take(records, now)
+            self._interrupted.go_on(partition, state)
 
     async def _attempt_all(self, topic: str, due: Sequence[Delivery]) -> None:
         for start in range(0, len(due), BATCH):
@@ -279,7 +296,8 @@ class Consumer:
     def _forget(self, revoked: frozenset[TopicPartition]) -> None:
         """Let go of partitions: whoever gets them begins at what was committed."""
         for partition in revoked:
-            self._states.pop(partition, None)
+            if (state := self._states.pop(partition, None)) is not None:
+                self._interrupted.keep(partition, state)
             self._paused.discard(partition)
         if self._committing is not None:
             self._committing.cancel()

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 POM: Final = Path(__file__).with_name("pom.xml")
+READER: Final = Path(__file__).with_name("DeadLetterReader.java")
+"""A program that reads dead letters as Spring Kafka would; Java runs it as it is."""
 CACHE: Final = Path(__file__).resolve().parents[2] / "build" / "maven"
 OLDEST_JAVA: Final = 17
 _FETCH_SECONDS: Final = 600.0

@@ -28,6 +28,7 @@ from shared.messaging.settlement import Settlement
 from shared.messaging.topics import TopicKeeper
 
 PARTITIONS = 3
+MEMBERSHIP = Membership(session_seconds=2.0, heartbeat_seconds=0.3)
 PATIENCE = 120.0
 """How long, in seconds, a test waits for what must come, also where other work leaves it hardly any time."""
 
@@ -44,10 +45,7 @@ class World:
         self.new_id = ulids(self.clock, self.randomness)
         self.database = database
         self.outbox = Outbox(self.clock)
-        self.broker = KafkaBroker(
-            access,
-            membership=Membership(session_seconds=2.0, heartbeat_seconds=0.3),
-        )
+        self.broker = KafkaBroker(access, membership=MEMBERSHIP)
         self.keeper = TopicKeeper(self.broker, {self.topic: PARTITIONS}, check_seconds=0.2)
         self.verdict: Callable[[Record], Verdict] = lambda _record: None
         self.attempts: list[Record] = []

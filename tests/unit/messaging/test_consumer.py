@@ -9,7 +9,7 @@ from shared.errors import DatabaseUnavailable, Refused, Transient
 from shared.messaging.broker import Record, TopicPartition
 from shared.messaging.consumer import Verdict
 from shared.messaging.letters import LetterState
-from tests.unit.messaging.world import TOPIC, world
+from tests.unit.messaging.world import GROUP, TOPIC, world
 
 FROZEN = Transient("the product is frozen")
 
@@ -235,6 +235,64 @@ async def test_a_revoked_partition_is_left_to_its_new_owner() -> None:
         w.consume()
         await w.until(lambda: w.offsets() == {0: 1})
         assert await w.letters() == []
+
+
+async def test_rebalances_neither_shorten_a_back_off_nor_add_retries() -> None:
+    async with world() as w:
+        w.verdict = lambda record: fails(b"bad", record=record)
+        w.publish(b"bad", partition=0)
+        w.publish(b"good", partition=0)
+        w.consume(w.listener("fixed:1s,3"))
+        await w.until(lambda: w.attempts_of(b"bad"))
+        (started,) = w.attempts_of(b"bad")
+        while not await w.letters():
+            w.broker.rebalance(GROUP)
+            await asyncio.sleep(0.3)
+        spans = [at - started for at in w.attempts_of(b"bad")]
+        assert [round(span, 1) for span in spans] == pytest.approx([0.0, 1.0, 2.0, 3.0], abs=0.3)
+        await w.until(lambda: w.offsets() == {0: 2})
+
+
+async def test_what_failed_before_says_nothing_of_another_record_at_its_offset() -> None:
+    async with world(partitions=1) as w:
+        w.verdict = lambda record: fails(b"bad", record=record)
+        w.publish(b"bad")
+        w.consume(w.listener("fixed:10s,3"))
+        await w.until(lambda: w.subscriptions[0].paused)
+        w.broker.forget()
+        await w.broker.ensure_topics({TOPIC: 1, "dlt-" + TOPIC: 1})
+        w.publish(b"another")
+        await w.until(lambda: w.offsets() == {0: 1}, 5.0)
+        assert len(w.attempts_of(b"another")) == 1
+
+
+async def test_each_member_tells_the_lag_of_its_own_partitions() -> None:
+    async with world() as w:
+        one, other = w.consume(), w.consume()
+        w.verdict = lambda record: fails(record.value or b"", record=record)
+        for number in range(12):
+            w.publish(b"r%d" % number, partition=number % 3)
+        await w.until(lambda: (one.lag() or 0) + (other.lag() or 0) == 12)
+        assert {one.lag(), other.lag()} == {4, 8}
+        assert one.lag_by_topic() == {TOPIC: one.lag()}
+        w.broker.available = False
+        await w.until(one.health)
+        assert one.lag() is None, "nobody knows what has arrived meanwhile"
+
+
+async def test_the_lag_is_a_metric() -> None:
+    async with world() as w:
+        w.verdict = lambda record: fails(b"bad", record=record)
+        w.publish(b"bad")
+        w.consume(registry=w.registry)
+        labels = {"group": GROUP, "topic": TOPIC}
+
+        def lag() -> float | None:
+            return w.registry.get_sample_value("handfast_consumer_lag_records", labels)
+
+        await w.until(lambda: lag() == 1)
+        await w.until(lambda: w.offsets() == {0: 1}, 10.0)
+        assert lag() == 0
 
 
 async def test_a_broker_that_comes_back_empty_is_read_from_its_beginning() -> None:
