@@ -40,8 +40,8 @@ test-postgres: setup ## run the contract, the services and what kills them on a 
 		$(STACKS_ON_POSTGRES:%=tests/e2e/test_%.py) tests/contract tests/integration)
 
 # Apache Kafka comes from Maven Central (mvn and Java 17 or newer), and runs wherever the embedded broker would.
-test-kafka: setup ## run what uses a broker on Apache Kafka, brought by Maven (minutes)
-	$(BIN)/python -m pytest --kafka $(or $(ARGS),-n 3 --dist loadfile tests/integration/messaging tests/integration/hostile/test_records.py tests/e2e/test_kills.py tests/e2e/test_up.py)
+test-kafka: setup ## run what uses a broker on Apache Kafka and PostgreSQL, both of their own (minutes)
+	$(BIN)/python -m pytest --kafka --postgres -k "postgres or kafka or records" $(or $(ARGS),-n 3 --dist loadfile tests/integration/messaging tests/integration/hostile/test_records.py tests/e2e/test_kafka.py tests/e2e/test_kills.py tests/e2e/test_chaos.py)
 
 # Go brings what docker compose reads its files with, and pip the schemas of Kubernetes; kubectl has to be there.
 test-deployment: setup ## hold what is deployed against its schemas, and run what docker-compose.yml describes

@@ -1,4 +1,4 @@
-"""Where the programs of tests have their data: in files, or on a PostgreSQL server.
+"""What the programs of tests stand on: files or a PostgreSQL server, the embedded broker or Apache Kafka.
 
 A test that asks for the fixture `backing`, or for a stack, runs once on each that the command line lets in.
 """
@@ -15,14 +15,16 @@ from shared.database.inline import InlineDatabase
 from shared.database.place import Place, Schema
 from shared.database.port import Database
 from shared.database.postgres import PostgresDatabase
+from tests.kafka_in_place import put_in_place
 from tests.postgres import Server, server
 
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """database: a server that runs, None: SQLite files."""
+    """database: a server that runs, None: SQLite files. kafka: whether stacks have Apache Kafka as broker."""
 
     database: Server | None = None
+    kafka: bool = False
 
     def environment(self, data_dir: Path | None = None) -> dict[str, str]:
         """Return what a stack has to be told, as variables.
@@ -30,10 +32,12 @@ class Backing:
         Two stacks over one data directory have the same data, also where it lies elsewhere; ephemeral ones
         (None) each have their own.
         """
+        # It needs more memory than the embedded one, and none of it for records.
+        told = {"HANDFAST_BROKER_MEMORY_MIB": "0"} if self.kafka else {}
         if self.database is None:
-            return {}
+            return told
         schema = "test" if data_dir is None else _schema_of(data_dir)
-        return {"HANDFAST_DATABASE_URL": self.database.url, "HANDFAST_DATABASE_SCHEMA": schema}
+        return {**told, "HANDFAST_DATABASE_URL": self.database.url, "HANDFAST_DATABASE_SCHEMA": schema}
 
     def emptied(self, prefix: str, *programs: str) -> dict[str, Any]:
         """Return the settings with which these programs find their databases empty in a new data directory.
@@ -65,16 +69,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--postgres", action="store_true", help="on a PostgreSQL of its own instead of SQLite files"
     )
+    parser.add_argument(
+        "--kafka", action="store_true", help="on an Apache Kafka of its own instead of the embedded broker"
+    )
 
 
 @contextmanager
 def chosen(arguments: argparse.Namespace) -> Iterator[Backing]:
     """Have what was chosen for the time of a block. Raises CannotRun, saying why, where it can't be had."""
+    if arguments.kafka:
+        put_in_place()
     if not arguments.postgres:
-        yield Backing()
+        yield Backing(kafka=arguments.kafka)
         return
     with server() as running:
-        yield Backing(database=running)
+        yield Backing(database=running, kafka=arguments.kafka)
 
 
 def _schema_of(data_dir: Path) -> str:

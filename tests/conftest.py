@@ -54,7 +54,8 @@ def kafka() -> Iterator[Kafka]:
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.at_length)])
 def backing(request: pytest.FixtureRequest) -> Backing:
     """Where the programs of a module have their data."""
-    return Backing(database=request.getfixturevalue("postgres") if request.param == "postgres" else None)
+    database = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    return Backing(database=database, kafka=request.config.getoption("--kafka"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

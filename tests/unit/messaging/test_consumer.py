@@ -245,9 +245,10 @@ async def test_rebalances_neither_shorten_a_back_off_nor_add_retries() -> None:
         w.consume(w.listener("fixed:1s,3"))
         await w.until(lambda: w.attempts_of(b"bad"))
         (started,) = w.attempts_of(b"bad")
-        while not await w.letters():
-            w.broker.rebalance(GROUP)
-            await asyncio.sleep(0.3)
+        async with asyncio.timeout(20):
+            while not await w.letters():
+                w.broker.rebalance(GROUP)
+                await asyncio.sleep(0.3)
         spans = [at - started for at in w.attempts_of(b"bad")]
         assert [round(span, 1) for span in spans] == pytest.approx([0.0, 1.0, 2.0, 3.0], abs=0.3)
         await w.until(lambda: w.offsets() == {0: 2})
