@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import select
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,9 @@ class Client:
             )
         sent = None if body is None else json.dumps(body).encode()
         known: Mapping[str, str] = {} if body is None else {"Content-Type": "application/json"}
+        if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
+            # The other end has closed it while it was idle: every pool of connections looks for that.
+            connection.close()
         route = f"{method} {path.partition('?')[0].split('/')[1]}"
         try:
             connection.request(method, f"/api/v1/{rest}", sent, {**known, **headers})
