@@ -36,6 +36,26 @@ async def test_a_confirm_accepted_before_a_stop_is_applied_after_the_start(machi
         assert (product["onHand"], product["held"], product["sold"]) == (8, 0, 2)
 
 
+async def test_while_it_drains_it_serves_and_is_not_ready_and_then_nobody_waits_any_more(
+    machine: Machine,
+) -> None:
+    async with machine.stock() as stock:
+        await stock.client.put("/api/v1/products/p", json={"onHand": 10})
+        made = await stock.client.post(STOCKS, json={"productId": "p", "qty": 2})
+        machine.broker.available = False
+        path = f"{STOCKS}/{made.json()['id']}"
+        waiting = asyncio.create_task(stock.client.put(path, headers={"prefer": "wait=30"}))
+        await stock.until_state(path, "CONFIRMING")
+        stock.api.state.drain.begin()
+        not_ready = await stock.client.get("/readyz")
+        assert "draining" in not_ready.json()["problems"]["program"]
+        assert (await stock.client.post(STOCKS, json={"productId": "p", "qty": 1})).status_code == 201
+        assert not waiting.done()
+        stock.api.state.drain.hurry()
+        async with asyncio.timeout(PATIENCE):
+            assert (await waiting).status_code == 202
+
+
 async def test_a_confirm_that_the_broker_forgot_is_published_again(machine: Machine) -> None:
     async with machine.payment() as payment:
         await payment.client.put("/api/v1/accounts/guest", json={"balance": 10})

@@ -371,3 +371,25 @@ async def test_a_consumer_that_was_stopped_can_run_again() -> None:
         w.start(consumer.run())
         await w.until(lambda: w.offsets() == {0: 1})
         assert len(w.attempts) == 1
+
+
+async def test_a_batch_under_way_is_ended_and_committed_before_the_member_leaves() -> None:
+    async with world() as w:
+        gate = asyncio.Event()
+
+        async def handle(records: Sequence[Record]) -> list[Verdict]:
+            w.attempts.extend((0.0, record.value) for record in records)
+            await gate.wait()
+            return [None] * len(records)
+
+        w.handle = handle  # type: ignore[method-assign]
+        w.publish(b"once")
+        w.consume()
+        await w.until(lambda: len(w.attempts) == 1)
+        w.tasks[0].cancel()
+        await asyncio.sleep(0.5)
+        assert not w.tasks[0].done()
+        gate.set()
+        await asyncio.gather(w.tasks[0], return_exceptions=True)
+        assert w.offsets() == {0: 1}
+        assert len(w.attempts) == 1

@@ -194,3 +194,29 @@ async def test_no_row_is_on_its_way_twice() -> None:
         await w.until(lambda: len(w.broker.records(TOPIC)) >= 100)
         await asyncio.sleep(3)
         assert len(w.broker.records(TOPIC)) == 100
+
+
+async def test_what_others_leave_behind_is_published_before_it_stops() -> None:
+    async with world() as w:
+        w.relay()
+        await add(w, b"a")
+        await w.until(lambda: w.broker.records(TOPIC))
+        # In the same turn, so that the relay hears of the row and of its end at once.
+        await add(w, b"last")
+        w.tasks[0].cancel()
+        await asyncio.gather(w.tasks[0], return_exceptions=True)
+        assert [record.value for record in w.broker.records(TOPIC)] == [b"a", b"last"]
+        assert await waiting(w) == 0
+
+
+async def test_a_broker_that_is_away_does_not_hold_up_the_end() -> None:
+    async with world() as w:
+        w.relay()
+        w.broker.available = False
+        await add(w, b"a")
+        await asyncio.sleep(1)
+        began = w.loop.time()
+        w.tasks[0].cancel()
+        await asyncio.gather(w.tasks[0], return_exceptions=True)
+        assert w.loop.time() - began <= 1
+        assert await waiting(w) == 1
