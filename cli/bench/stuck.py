@@ -1,9 +1,10 @@
 """Orders beside transactions that are stuck on a participant which takes every call and answers none.
 
-    alone    rounds of orders before there are any stuck ones, and as many after they are gone
-    stuck    rounds of orders meanwhile: half of the stuck ones can't be confirmed, half can't be cancelled
+    alone    orders on a stack without any
+    beside   orders on a stack with them: some can't be confirmed, the others can't be cancelled
 
-Then the participant answers again, and it is measured how long the stuck ones take to be settled.
+A round of either in turn, so that both see the same machine. Then the participant answers again, and it is
+measured how long the stuck ones take to be settled.
 """
 
 import json
@@ -84,36 +85,34 @@ def measure(
 ) -> Measured:
     """Measure; raise CommandError where an accepted order isn't CONFIRMED or a stuck one stays so.
 
-    orders: in all rounds together, alone and again beside the stuck ones; silence: seconds for which the
-    participant answers nobody, at least; environment: what the stack gets besides.
+    orders: in all rounds together, on either stack; silence: seconds for which the participant answers
+    nobody, at least; environment: what both stacks get besides.
     """
     measured = Measured(Figures("alone", in_flight), Figures("beside", in_flight), stuck)
-    share = max(1, orders // (2 * rounds))
+    share = max(1, orders // rounds)
     with ExitStack() as stacks:
         load = stacks.enter_context(generator())
         mute = stacks.enter_context(_mute())
+        common = {**ENVIRONMENT, **environment}
+        alone = Handfast(stacks.enter_context(own_stack(environment=common)), load)
         offset = free_port_offset()
         own = {"HANDFAST_PARTICIPANTS": _participants(Settings(port_offset=offset), mute.url)}
-        stack = stacks.enter_context(
-            own_stack(port_offset=offset, environment={**ENVIRONMENT, **environment, **own})
-        )
-        handfast = Handfast(stack, load)
+        stack = stacks.enter_context(own_stack(port_offset=offset, environment={**common, **own}))
+        beside = Handfast(stack, load)
         api = stacks.enter_context(Api(stack.settings))
         api.send("PUT", "stock", f"/products/{PRODUCT}", {"onHand": stuck})
-
-        def some_rounds(figures: Figures, name: str, count: int) -> None:
-            for number in range(1, count + 1):
-                handfast.round(figures, f"{name}-{number}", share)
-                say(f"{name}, round {number} of {count}: {figures.rates[-1]:.0f} orders/s")
-
         say("warming up")
-        handfast.round(Figures("", in_flight), "warm", min(WARM_UP, share))
-        some_rounds(measured.alone, "before", rounds)
+        for one in (alone, beside):
+            one.round(Figures("", in_flight), "warm", min(WARM_UP, share))
         say(f"sticking {stuck} transactions")
         _stick(api, mute, stuck)
         silent_since = time.monotonic()
         measured.states = _count(api)
-        some_rounds(measured.beside, "beside", 2 * rounds)
+        for number in range(1, rounds + 1):
+            alone.round(measured.alone, f"alone-{number}", share)
+            beside.round(measured.beside, f"beside-{number}", share)
+            rates = f"alone {measured.alone.rates[-1]:.0f}/s, beside {measured.beside.rates[-1]:.0f}/s"
+            say(f"round {number} of {rounds}: {rates}")
         left = silent_since + silence - time.monotonic()
         if left > 0:
             say(f"silent for another {left:.0f} s")
@@ -123,12 +122,16 @@ def measure(
         measured.silence = time.monotonic() - silent_since
         mute.answers(ALL)
         measured.settled = _until_settled(api)
-        say(f"all settled {measured.settled:.1f} s after the first answer")
-        some_rounds(measured.alone, "after", rounds)
         say("checking every order and every stuck transaction")
-        measured.beside.settling = list(handfast.check().values())
+        measured.alone.settling = _settling(alone)
+        measured.beside.settling = _settling(beside)
         _check(api, stuck, measured.states["CONFIRMING"])
     return measured
+
+
+def _settling(measured: Handfast) -> list[float]:
+    """Return how long each order took to be CONFIRMED, without those that warmed the stack up."""
+    return [took for order_id, took in measured.check().items() if not order_id.startswith("warm")]
 
 
 def _stick(api: Api, mute: Mute, count: int) -> None:

@@ -16,9 +16,9 @@ from cli.outcome import CommandError
 
 def stuck(
     transactions: Annotated[int, typer.Option(min=2, help="Transactions that are stuck.")] = 1_000,
-    orders: Annotated[int, typer.Option(min=1, help="Orders alone, and again beside them.")] = 4_000,
+    orders: Annotated[int, typer.Option(min=1, help="Orders on either stack.")] = 3_000,
     in_flight: Annotated[int, typer.Option(min=1, help="Orders in flight.")] = 32,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds alone before and after, each.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, of either stack in turn.")] = 3,
     silence: Annotated[
         float, typer.Option(min=0, help="Seconds for which the participant answers nobody, at least.")
     ] = 60.0,

@@ -68,3 +68,20 @@ def test_the_bench_of_drops_checks_every_promise_and_reports_both_systems() -> N
     assert told["claimsPerSecond"] > 0
     assert told["postsPerSecond"] > 0
     assert any("round 1 of 1" in line for line in said)
+
+
+def test_stuck_transactions_are_settled_as_they_were_decided_and_cost_is_reported(tmp_path: Path) -> None:
+    report = tmp_path / "stuck.json"
+    ended = handfast(
+        *("bench", "stuck", "--transactions", "20", "--orders", "40", "--rounds", "1", "--silence", "0"),
+        *("--json", str(report)),
+        seconds=180,
+    )
+    assert ended.code == 0, ended.out + ended.err
+    assert "each as it was decided" in ended.out
+    told = json.loads(report.read_text())
+    assert sum(told["stuckStates"].values()) == 20
+    assert told["stuckStates"]["TRYING"] == 0
+    assert told["settledSecondsAfter"] <= 10
+    assert told["ofAlone"] > 0
+    assert told["beside"]["failures"] == {}
