@@ -8,7 +8,8 @@ from sqlmodel import Field, SQLModel
 from shared.database.port import table_of
 from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
-from shared.messaging.outbox import OutboxRow
+from shared.messaging.outbox import OUTBOX
+from shared.messaging.presence import INSTANCE
 
 WHOLE: Final = text("shrunk_at IS NULL")
 ENDED: Final = text("shrunk_at IS NULL AND state NOT IN ('TRYING', 'TRIED', 'CONFIRMING', 'CANCELLING')")
@@ -123,7 +124,8 @@ TABLES: Final[tuple[Table, ...]] = (
     TIMELINE,
     RECONCILIATION,
     FINDING,
-    table_of(OutboxRow),
+    OUTBOX,
+    INSTANCE,
     LETTER,
     LEDGER,
 )

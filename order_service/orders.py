@@ -113,9 +113,12 @@ def refuse(connection: Connection, transaction_id: str, refusal: Refusal, now: M
     return _REFUSE.run(connection, parameters) == 1
 
 
-def due(connection: Connection, now: Millis, most: int) -> list[Order]:
-    """Return orders that are not final and of which nobody spoke for too long, the most overdue first."""
-    return [_known(row) for row in _DUE.rows(connection, {"now": now, "most": most})]
+def claim_due(connection: Connection, now: Millis, until: Millis, most: int) -> list[Order]:
+    """Take up to `most` orders that are not final and of which nobody spoke for too long.
+
+    The most overdue come first. They are held back from other sweepers until `until`.
+    """
+    return [_known(row) for row in _CLAIM_DUE.rows(connection, {"now": now, "until": until, "most": most})]
 
 
 def postpone(connection: Connection, postponements: Sequence[tuple[str, Millis]]) -> None:
@@ -199,11 +202,20 @@ _BY_ID = Prepared(select(ORDERS).where(ORDERS.c.order_id == bindparam("id")))
 _STATUS = Prepared(
     select(ORDERS.c.order_id, ORDERS.c.status).where(ORDERS.c.transaction_id == bindparam("id"))
 )
-_DUE = Prepared(
-    select(ORDERS)
+# Of several sweepers that look at the same time, each gets others: what one has locked, the next skips.
+_DUE = (
+    select(ORDERS.c.transaction_id)
     .where(ORDERS.c.due_at <= bindparam("now"))
     .order_by(ORDERS.c.due_at)
     .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM_DUE = Prepared(
+    update(ORDERS)
+    .where(ORDERS.c.transaction_id.in_(select(_DUE.c.transaction_id)))
+    .values(due_at=bindparam("until"))
+    .returning(ORDERS)
 )
 _ONE = ORDERS.c.transaction_id == bindparam("id")
 _POSTPONE = Prepared(

@@ -47,6 +47,8 @@ class OrderSweeper:
         self._clock = clock
         self._pause = pause
         self._call_seconds = call_seconds
+        # Other sweepers leave alone what one has taken up for longer than an inquiry takes.
+        self._claim_ms: Millis = round(2_000 * call_seconds)
 
     async def run(self) -> None:
         """Sweep for ever."""
@@ -60,19 +62,23 @@ class OrderSweeper:
 
     async def sweep(self) -> int:
         """Look after what is due; return how many orders could be asked about."""
-        now = self._clock.now()
-        due = await self._database.read(lambda connection: orders.due(connection, now, MOST))
         asked = 0
-        for start in range(0, len(due), AT_ONCE):
-            group = due[start : start + AT_ONCE]
+        for _ in range(MOST // AT_ONCE):
+            group = await self._claim()
             looks = await asyncio.gather(*(self._look_after(order) for order in group))
             await self._progress.look_again([(look.order, look.deadline) for look in looks if not look.moved])
             answered = sum(look.answered for look in looks)
             asked += answered
-            if answered == 0:
-                # Nobody is there: the rest keeps until the next sweep.
+            if answered == 0 or len(group) < AT_ONCE:
+                # That was the last, or nobody is there: the rest keeps until the next sweep.
                 break
         return asked
+
+    async def _claim(self) -> list[Order]:
+        now = self._clock.now()
+        return await self._database.write(
+            lambda connection: orders.claim_due(connection, now, now + self._claim_ms, AT_ONCE)
+        )
 
     async def _look_after(self, order: Order) -> "_Look":
         """Ask about one order and let it learn the answer."""

@@ -9,7 +9,8 @@ from shared.database.port import table_of
 from shared.idempotency import IDEMPOTENCY
 from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
-from shared.messaging.outbox import OutboxRow
+from shared.messaging.outbox import OUTBOX
+from shared.messaging.presence import INSTANCE
 from shared.tcc.fence import RESERVATION
 
 
@@ -47,7 +48,8 @@ ORDERS: Final[Table] = table_of(OrderRow)
 TABLES: Final[tuple[Table, ...]] = (
     ORDERS,
     RESERVATION,
-    table_of(OutboxRow),
+    OUTBOX,
+    INSTANCE,
     LETTER,
     LEDGER,
     IDEMPOTENCY,

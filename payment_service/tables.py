@@ -9,7 +9,8 @@ from shared.database.port import table_of
 from shared.idempotency import IDEMPOTENCY
 from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
-from shared.messaging.outbox import OutboxRow
+from shared.messaging.outbox import OUTBOX
+from shared.messaging.presence import INSTANCE
 from shared.tcc.fence import RESERVATION
 
 
@@ -133,7 +134,8 @@ TABLES: Final[tuple[Table, ...]] = (
     CARD,
     CARD_PAYMENT,
     RESERVATION,
-    table_of(OutboxRow),
+    OUTBOX,
+    INSTANCE,
     LETTER,
     LEDGER,
     IDEMPOTENCY,

@@ -1,7 +1,8 @@
 """A bell: how a request waits for a state that something else brings about, in this process or another.
 
 Whoever changes a state rings its key; whoever waits looks again when it rings, and now and then besides,
-because the change may have come from elsewhere (another instance, a ring that came before a crash).
+because the change may have come from elsewhere (another instance whose ring was not heard, or came before a
+crash).
 """
 
 import asyncio
@@ -12,15 +13,25 @@ T = TypeVar("T")
 
 
 class Bell:
-    """One bell for many keys. poll: the longest time between two looks, in seconds."""
+    """One bell for many keys.
 
-    def __init__(self, poll: float = 0.5) -> None:
+    poll: the longest time between two looks, in seconds; tell: has a ring heard by other instances.
+    """
+
+    def __init__(self, poll: float = 0.5, tell: Callable[[str], None] | None = None) -> None:
         self._poll = poll
+        self._tell = tell
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._hurried = False
 
     def ring(self, key: str) -> None:
-        """Wake whoever waits for key. Call it after the commit, in the event loop."""
+        """Wake whoever waits for key, wherever. Call it after the commit, in the event loop."""
+        self.heard(key)
+        if self._tell is not None:
+            self._tell(key)
+
+    def heard(self, key: str) -> None:
+        """Wake whoever waits for key here: another instance has rung it."""
         for rung in self._waiting.pop(key, ()):
             if not rung.done():
                 rung.set_result(None)
@@ -29,7 +40,7 @@ class Bell:
         """Let nobody wait any more, now or later: everybody looks once more and goes on."""
         self._hurried = True
         for key in list(self._waiting):
-            self.ring(key)
+            self.heard(key)
 
     async def wait(self, key: str, until: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
         """Return the first result of `until` that is not None, or None once `seconds` have passed.

@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from shared.bell import Bell
 from shared.clock import Clock, Millis, SystemClock
 from shared.database.port import Database
+from shared.database.shared_store import SharedDatabase
 from shared.database.sqlite import SqliteDatabase
 from shared.drain import Drain
 from shared.errors import Transient
@@ -38,6 +40,7 @@ from shared.messaging.letter_office import LetterOffice
 from shared.messaging.letter_routes import dead_letter_routes
 from shared.messaging.letters import prune
 from shared.messaging.outbox import Outbox
+from shared.messaging.presence import Presence
 from shared.messaging.prospects import Prospects
 from shared.messaging.redaction import Redactor
 from shared.messaging.relay import GivenUp, Relay
@@ -46,6 +49,7 @@ from shared.messaging.topics import TopicKeeper
 from shared.migrations import require_current
 from shared.retention import Delete, Retention, Sweep, in_batches
 from shared.settings import Settings, database_place
+from shared.store_clock import StoreClock
 from shared.supervision import Loop, supervised
 from shared.telemetry import Metrics
 
@@ -85,26 +89,33 @@ class Program:
     def __init__(self, name: str, settings: Settings, given: Surroundings = OWN) -> None:
         self.name = name
         self.settings = settings
-        self.clock = given.clock or SystemClock()
+        self._loops: dict[Until, dict[str, Loop]] = {until: {} for until in Until}
         # Identifiers and jitter are no secrets.
         self.randomness = given.randomness or random.Random()  # noqa: S311
-        self.new_id = given.new_id or ulids(self.clock, self.randomness)
         self.database = given.database or _database(settings, name, self.randomness)
+        store_clock = StoreClock(given.clock or SystemClock())
+        shared = self.database if isinstance(self.database, SharedDatabase) else None
+        # Who has its store to itself goes by the machine's own clock, which nobody sets right.
+        self.clock: Clock = store_clock
+        self.new_id = given.new_id or ulids(self.clock, self.randomness)
         self.broker = given.broker or _kafka(settings, name)
         self.caller = given.caller or AiohttpCaller(max_connections=settings.max_calls_in_flight)
-        self.outbox = Outbox(self.clock, captured=settings.outbox == "cdc")
-        self.bell = Bell()
         self.drain = Drain()
-        self.drain.at_hurry(self.bell.hurry)
         self.health = Health()
         self.metrics = Metrics(CollectorRegistry())
+        self._presence = None if shared is None else self._among_others(shared, store_clock)
+        owner = self._presence.name if self._presence is not None else ""
+        self.outbox = Outbox(self.clock, owner, captured=settings.outbox == "cdc")
+        self.bell = Bell() if shared is None else Bell(tell=partial(self._tell_others, shared))
+        self.drain.at_hurry(self.bell.hurry)
+        if shared is not None:
+            self.run("hints", partial(shared.hear, self.bell.heard))
         self._owns_database, self._owns_broker, self._owns_caller = (
             part is None for part in (given.database, given.broker, given.caller)
         )
         self._redactor = Redactor(settings.redact_patterns)
         self._listeners: list[Listener] = []
         self._consumer: Consumer | None = None
-        self._loops: dict[Until, dict[str, Loop]] = {until: {} for until in Until}
         self._at_end: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._sweeps: dict[str, Sweep] = {}
         self.run("database", _DatabaseProbe(self.database, self.health).run)
@@ -203,13 +214,16 @@ class Program:
                 randomness=self.randomness,
                 period_seconds=self.settings.replay_schedule_seconds,
                 rate=self.settings.replay_rate,
+                its_turn=self._is_first,
                 registry=self.metrics.registry,
             )
             self.run("replayer", replayer.run, until=Until.DRAINING)
         return dead_letter_routes(office, self._redactor)
 
     def lag(self) -> int | None:
-        """Return how many records the program's consumer is behind; None where that isn't known."""
+        """Return how many records the program's consumers are behind; None where that isn't known."""
+        if self._presence is not None:
+            return self._presence.lag()
         return None if self._consumer is None else self._consumer.lag()
 
     def api(
@@ -234,6 +248,23 @@ class Program:
             drain=self.drain,
         )
 
+    def _among_others(self, database: SharedDatabase, clock: StoreClock) -> Presence:
+        """Return this instance's presence at a database that others may share, and keep it up."""
+
+        def own_lag() -> tuple[int, int | None]:
+            return (0, None) if self._consumer is None else self._consumer.share()
+
+        presence = Presence(database, clock, self.new_id(), lag=own_lag, registry=self.metrics.registry)
+        self.run("presence", presence.run, until=Until.LAST)
+        return presence
+
+    def _is_first(self) -> bool:
+        return self._presence is None or self._presence.first
+
+    def _tell_others(self, database: SharedDatabase, key: str) -> None:
+        if self._presence is not None and not self._presence.alone:
+            database.hint(key)
+
     @contextlib.asynccontextmanager
     async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
@@ -241,6 +272,8 @@ class Program:
                 await asyncio.to_thread(require_current, database_place(self.settings, self.name), self.name)
                 await self.database.start()
                 stack.push_async_callback(self.database.close)
+            if self._presence is not None:
+                await self._presence.begin()
             if self._owns_broker:
                 stack.push_async_callback(self.broker.close)
             if self._owns_caller:

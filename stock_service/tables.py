@@ -9,7 +9,8 @@ from shared.database.port import table_of
 from shared.idempotency import IDEMPOTENCY
 from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
-from shared.messaging.outbox import OutboxRow
+from shared.messaging.outbox import OUTBOX
+from shared.messaging.presence import INSTANCE
 from shared.tcc.fence import RESERVATION
 from stock_service.drops.tables import DROP_CLAIM, DROP_OFFER
 
@@ -85,7 +86,8 @@ TABLES: Final[tuple[Table, ...]] = (
     DROP_OFFER,
     DROP_CLAIM,
     RESERVATION,
-    table_of(OutboxRow),
+    OUTBOX,
+    INSTANCE,
     LETTER,
     LEDGER,
     IDEMPOTENCY,

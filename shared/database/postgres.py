@@ -17,17 +17,20 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from shared.clock import Millis
 from shared.database.failures import is_contention, is_store_failure
 from shared.database.pipeline import Surprise, pipelined, send_waiting
 from shared.database.place import Schema
 from shared.database.port import Work, take_announced
+from shared.database.postgres_hints import Hints
 from shared.errors import DatabaseUnavailable, Transient
 
 T = TypeVar("T")
@@ -91,6 +94,7 @@ class PostgresDatabase:
         self._careful = 0  # transactions that are to be so
         self._started = False
         self._closed = False
+        self._hints = Hints(schema.name, partial(_connect, schema, limits))
 
     async def start(self) -> None:
         """Connect; raise DatabaseUnavailable where that fails."""
@@ -137,6 +141,15 @@ class PostgresDatabase:
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
+
+    async def time(self) -> Millis:
+        return await self.read(_read_time)
+
+    def hint(self, key: str) -> None:
+        self._hints.send(key)
+
+    async def hear(self, heard: Callable[[str], None]) -> None:
+        await self._hints.run(heard)
 
     async def close(self) -> None:
         """Finish what is queued, then let the connections go."""
@@ -249,6 +262,14 @@ class PostgresDatabase:
         return unavailable
 
 
+def _read_time(connection: Connection) -> Millis:
+    # The moment itself: now() is that at which the transaction began.
+    told: Millis = connection.exec_driver_sql(
+        "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    ).scalar_one()
+    return told
+
+
 class _Uncertain(Exception):
     """The connection broke while the commit was under way."""
 
@@ -343,7 +364,8 @@ class _Session:
             await connection.close()
 
 
-def _engine(schema: Schema, limits: Limits) -> AsyncEngine:
+async def _connect(schema: Schema, limits: Limits) -> "asyncpg.Connection[Any]":
+    """Open a connection; raise ConnectionError where there is none to be had."""
     server_settings = {
         "search_path": schema.name,
         "application_name": schema.name,
@@ -354,23 +376,22 @@ def _engine(schema: Schema, limits: Limits) -> AsyncEngine:
         # Statements this short are slower for being compiled.
         "jit": "off",
     }
-    command_timeout = limits.statement_seconds + MORE_THAN_THE_SERVER_SECONDS
+    try:
+        return await asyncpg.connect(
+            schema.dsn,
+            timeout=limits.connect_seconds,
+            command_timeout=limits.statement_seconds + MORE_THAN_THE_SERVER_SECONDS,
+            server_settings=server_settings,
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        # Whatever it is (nobody listens, a wrong password, no such database): there is no database.
+        raise ConnectionError(f"no connection to {schema}: {error or type(error).__name__}") from error
 
-    async def connect() -> Any:
-        try:
-            return await asyncpg.connect(
-                schema.dsn,
-                timeout=limits.connect_seconds,
-                command_timeout=command_timeout,
-                server_settings=server_settings,
-            )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            # Whatever it is (nobody listens, a wrong password, no such database): there is no database.
-            raise ConnectionError(f"no connection to {schema}: {error or type(error).__name__}") from error
 
+def _engine(schema: Schema, limits: Limits) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connect,
+        async_creator=partial(_connect, schema, limits),
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         connect_args={"prepared_statement_cache_size": 500},

@@ -138,6 +138,14 @@ class Consumer:
                 found[partition.topic] = found.get(partition.topic, 0) + behind
         return found
 
+    def share(self) -> tuple[int, int | None]:
+        """Return how many partitions are this member's, and how many records it is behind in them.
+
+        None where that isn't known. A member to which none fell is not behind.
+        """
+        partitions = len(self._subscription.assigned())
+        return partitions, self.lag() if partitions or self._broker_problem is not None else 0
+
     async def _start(self) -> None:
         while True:
             try:

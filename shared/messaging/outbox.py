@@ -4,6 +4,9 @@ Who publishes it is a setting. The relay reads the rows that are there and remov
 events are captured from the database's log (adr/0023): their rows are removed in the transaction that writes
 them, so that they are in the log alone, and each header of an event is a column. What has other headers or a
 partition of its own (dead letters and replays) doesn't fit there, and is the relay's in either case.
+
+Where several instances share a database, each publishes what it wrote itself, and `presence` sees to what
+those leave behind that are gone.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -46,40 +49,44 @@ class OutboxRow(SQLModel, table=True):
     ce_type: str | None = None
     ce_time: str | None = None
     traceparent: str | None = None
+    owner: str = Field(max_length=64, sa_column_kwargs={"server_default": ""})  # whose relay publishes it
 
 
 EVENT_HEADERS: Final = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "traceparent")
 """The headers of an event, each of which has a column of its name. All but the last are always there."""
 
-_OUTBOX = table_of(OutboxRow)
+OUTBOX = table_of(OutboxRow)
 _FILLED = ("topic", "partition", "key", "value", "headers", "created_at")
-_INSERT = Prepared(_OUTBOX.insert().inline(), _FILLED)
-_INSERT_EVENT = Prepared(_OUTBOX.insert().returning(_OUTBOX.c.id), (*_FILLED, *EVENT_HEADERS))
+_INSERT = Prepared(OUTBOX.insert().inline(), (*_FILLED, "owner"))
+_INSERT_EVENT = Prepared(OUTBOX.insert().returning(OUTBOX.c.id), (*_FILLED, *EVENT_HEADERS))
 _OLDEST = (
     select(
-        _OUTBOX.c.id,
-        _OUTBOX.c.topic,
-        _OUTBOX.c.key,
-        _OUTBOX.c.value,
-        _OUTBOX.c.headers,
-        _OUTBOX.c.partition,
+        OUTBOX.c.id,
+        OUTBOX.c.topic,
+        OUTBOX.c.key,
+        OUTBOX.c.value,
+        OUTBOX.c.headers,
+        OUTBOX.c.partition,
     )
-    .order_by(_OUTBOX.c.id)
+    .where(OUTBOX.c.owner == bindparam("of_owner"))
+    .order_by(OUTBOX.c.id)
     .limit(bindparam("most"))
 )
 _READ_OLDEST = Prepared(_OLDEST)
-_OLDEST_ELSEWHERE = _OLDEST.where(_OUTBOX.c.topic.not_in(bindparam("without", expanding=True)))
-_DELETE = ByKey(delete(_OUTBOX), _OUTBOX.c.id)
+_OLDEST_ELSEWHERE = _OLDEST.where(OUTBOX.c.topic.not_in(bindparam("without", expanding=True)))
+_DELETE = ByKey(delete(OUTBOX), OUTBOX.c.id)
 
 
 class Outbox:
     """Writes messages into the outbox of the transaction at hand.
 
+    owner: the instance whose relay publishes them; empty where a program has its database to itself;
     captured: whether events are published out of the database's log, and by no relay.
     """
 
-    def __init__(self, clock: Clock, *, captured: bool = False) -> None:
+    def __init__(self, clock: Clock, owner: str = "", *, captured: bool = False) -> None:
         self._clock = clock
+        self.owner = owner
         self._captured = captured
 
     def add(self, connection: Connection, messages: Iterable[Message]) -> None:
@@ -90,7 +97,7 @@ class Outbox:
         for message in messages:
             event = _event(message) if self._captured else None
             if event is None:
-                relayed.append(_row(message, message.headers, now))
+                relayed.append(_row(message, message.headers, now) | {"owner": self.owner})
             else:
                 events.append(_row(message, (), now) | event)
         if relayed:
@@ -100,13 +107,16 @@ class Outbox:
             _log(connection, events)
 
 
-def oldest(connection: Connection, most: int, *, without: Collection[str] = ()) -> list[tuple[int, Message]]:
-    """Return up to `most` rows in the order they were written. without: topics to leave out."""
+def oldest(
+    connection: Connection, most: int, *, without: Collection[str] = (), owner: str = ""
+) -> list[tuple[int, Message]]:
+    """Return up to `most` rows of an owner in the order they were written. without: topics to leave out."""
     rows: Iterable[Sequence[Any]]
+    wanted = {"most": most, "of_owner": owner}
     if without:
-        rows = connection.execute(_OLDEST_ELSEWHERE, {"most": most, "without": list(without)})
+        rows = connection.execute(_OLDEST_ELSEWHERE, {**wanted, "without": list(without)})
     else:
-        rows = _READ_OLDEST.rows(connection, {"most": most})
+        rows = _READ_OLDEST.rows(connection, wanted)
     return [
         (row, Message(topic, key, value, decode_headers(headers), partition))
         for row, topic, key, value, headers, partition in rows

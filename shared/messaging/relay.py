@@ -1,7 +1,8 @@
 """The relay publishes what the outbox holds: in order, in batches, at once after the commit.
 
 A row goes when the broker has acknowledged its message, so every message is published at least once. The look
-for the next batch removes the rows of the last in the same transaction, so no row is on its way twice. A
+for the next batch removes the rows of the last in the same transaction, so no row is on its way twice; of
+several instances each publishes its own. A
 topic that cannot be published to rests for a while and holds up no other; a message that never can be is
 logged and dropped, and whoever waits for it is told in the transaction that removes its row.
 """
@@ -124,7 +125,7 @@ class Relay:
 
         def work(connection: Connection) -> Sequence[_Row]:
             self._remove(connection, published, unpublishable)
-            return oldest(connection, BATCH, without=resting)
+            return oldest(connection, BATCH, without=resting, owner=self._outbox.owner)
 
         try:
             # The writer does it along with its next commit, which is cheaper than a reader's round trips.

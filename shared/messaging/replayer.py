@@ -2,12 +2,14 @@
 
 A letter's turn comes when nothing has happened to it for the schedule's period, which doubles with each
 replay up to LONGEST_WAIT periods; so one that keeps coming back costs little, until it is parked. What the
-replayer knows is in the database: after a crash it goes on, and of several instances one comes first.
+replayer knows is in the database: after a crash it goes on. Of several instances only the first replays, so
+that they keep to the rate together.
 """
 
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
@@ -31,7 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class Replayer:
-    """Replays one program's letters every `period_seconds`, `rate` of them a second."""
+    """Replays one program's letters every `period_seconds`, `rate` of them a second.
+
+    its_turn: whether it is this instance, of several, that does so.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class Replayer:
         randomness: random.Random,
         period_seconds: float,
         rate: float,
+        its_turn: Callable[[], bool] = lambda: True,
         registry: CollectorRegistry | None = None,
     ) -> None:
         self._office = office
@@ -48,6 +54,7 @@ class Replayer:
         self._randomness = randomness
         self._period_seconds = period_seconds
         self._rate = rate
+        self._its_turn = its_turn
         self._replays = Counter(
             "handfast_scheduled_replays",
             "Letters whose turn came on the replayer's schedule, by what came of it.",
@@ -73,6 +80,8 @@ class Replayer:
             letters, more = await self._office.page(Selection(state=LetterState.OPEN), after, PAGE)
             for letter in letters:
                 after = place_of(letter)
+                if not self._its_turn():
+                    return published
                 if self._is_due(letter):
                     published += await self._replay(letter)
         return published

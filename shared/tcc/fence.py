@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Index,
     bindparam,
+    case,
     delete,
     literal_column,
     select,
@@ -114,11 +115,21 @@ _READ = Prepared(_BY_ID)
 _LOCK = Prepared(_BY_ID.with_for_update())
 _LOCK_MANY = ByKey(select(RESERVATION).with_for_update(), RESERVATION.c.id)
 _INSERT = Prepared(RESERVATION.insert(), Fence._fields)
-_DUE = Prepared(
-    select(RESERVATION)
+# Of several sweepers that look at the same time, each gets others: what one has locked, the next skips.
+_DUE = (
+    select(RESERVATION.c.id)
     .where(RESERVATION.c.due_at <= bindparam("now"))
     .order_by(RESERVATION.c.due_at)
     .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM_DUE = Prepared(
+    update(RESERVATION)
+    .where(RESERVATION.c.id.in_(select(_DUE.c.id)))
+    # With an intent it is the lease of whoever carries it out, and recovery takes that over by itself.
+    .values(due_at=case((RESERVATION.c.intent.is_(None), bindparam("until")), else_=RESERVATION.c.due_at))
+    .returning(RESERVATION)
 )
 _ALL_AFTER = (
     select(RESERVATION)
@@ -180,9 +191,13 @@ def move(connection: Connection, held: Fence, **changes: Any) -> Fence:
     return held._replace(**changes)
 
 
-def due(connection: Connection, now: Millis, most: int) -> list[Fence]:
-    """Return the branches for which something is to be done by now, the longest due first."""
-    return [Fence.of(row) for row in _DUE.rows(connection, {"now": now, "most": most})]
+def claim_due(connection: Connection, now: Millis, until: Millis, most: int) -> list[Fence]:
+    """Take up to `most` branches for which something is to be done by now, the longest due first.
+
+    They are held back from other sweepers until `until`, but for those with an intent.
+    """
+    rows = _CLAIM_DUE.rows(connection, {"now": now, "until": until, "most": most})
+    return [Fence.of(row) for row in rows]
 
 
 def page(connection: Connection, state: State | None, after: str, most: int) -> list[Fence]:

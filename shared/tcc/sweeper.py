@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 BATCH: Final = 200
 CONCURRENCY: Final = 16
+CLAIM_MS: Final = 5_000
+"""How long other sweepers leave alone what one has taken up."""
 FIRST_BACK_OFF_MS: Final = 1_000
 LONGEST_BACK_OFF_MS: Final = 60_000
 EXPIRED: Final = "expired"
@@ -81,7 +83,9 @@ class Sweeper(Generic[C]):
     async def sweep(self) -> int:
         """Attend to what is due, up to BATCH branches at once; return how many there were."""
         now = self._host.clock.now()
-        due = await self._host.database.read(lambda connection: fence.due(connection, now, BATCH))
+        due = await self._host.database.write(
+            lambda connection: fence.claim_due(connection, now, now + CLAIM_MS, BATCH)
+        )
         await asyncio.gather(*(self._attend(held) for held in due))
         return len(due)
 

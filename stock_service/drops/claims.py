@@ -123,5 +123,6 @@ _DUE: Final = Prepared(
     .where(DROP_CLAIM.c.state == ClaimState.PENDING.value, DROP_CLAIM.c.due_at <= bindparam("now"))
     .order_by(DROP_CLAIM.c.due_at)
     .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
 )
 _OWED: Final = Prepared(select(DROP_CLAIM).where(OWED).order_by(DROP_CLAIM.c.id).limit(bindparam("most")))

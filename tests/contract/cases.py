@@ -26,7 +26,7 @@ from shared.http.model import Body, Quantity
 from shared.identity import Id
 from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
-from shared.messaging.outbox import OutboxRow
+from shared.messaging.outbox import OUTBOX
 from shared.tcc.effects import ExternalEffect
 from shared.tcc.fence import RESERVATION
 from shared.tcc.participant import Context, Participant
@@ -87,7 +87,7 @@ class ToyRow(SQLModel, table=True):
 
 
 TOY = table_of(ToyRow)
-KIT_TABLES = (RESERVATION, table_of(OutboxRow), LETTER, LEDGER)
+KIT_TABLES = (RESERVATION, OUTBOX, LETTER, LEDGER)
 
 
 class ToyClaim(Body):

@@ -23,6 +23,8 @@ OFTEN: Final = dict.fromkeys(ON_LINKS, (1, 2, 3))
 LEASES: Final = 3 * 5.0
 """Seconds of three leases of the coordinator's driver."""
 SKEW: Final = 600_000
+AT_SERVER: Final = "database"
+"""Whose clock is wrong, if not that of a machine: the database's, by which all instances of a program go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def _trouble(fault: Fault, randomness: random.Random, span: float, hosts: Sequen
     seconds = {Fault.CRASH: min(seconds, 10.0), Fault.PAUSE: LEASES}.get(fault, seconds)
     if fault is Fault.SKEW:
         amount = SKEW if amount < 0.5 else -SKEW
+        return Trouble(fault, at, seconds, whom, randomness.choice(("", AT_SERVER)), amount)
     if fault is Fault.POISON:
         whom = randomness.choice(TOPICS)
     if fault in (Fault.BROKER_DOWN, Fault.BROKER_EMPTY, Fault.LATE_TRY):

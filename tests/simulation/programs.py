@@ -48,9 +48,9 @@ PROGRAMS: Final[Mapping[str, Program]] = {
 }
 
 
-def instances(coordinators: int) -> dict[str, str]:
-    """Return which program each instance runs, by its name: one of each, and so many of the coordinator."""
-    more = {f"coordinator-{number}": "coordinator" for number in range(2, coordinators + 1)}
+def instances(each: int) -> dict[str, str]:
+    """Return which program each instance runs, by its name: so many of each, the first without a number."""
+    more = {f"{name}-{number}": name for number in range(2, each + 1) for name in PROGRAMS}
     return {name: name for name in PROGRAMS} | more
 
 

@@ -24,8 +24,9 @@ from tests.simulation.world import World, world
 from tests.snapshot import Snapshot
 
 WORKERS: Final = 5
-COORDINATORS: Final = 2
-"""Instances that share one log: without a compare-and-set they would overwrite each other."""
+EACH: Final = 2
+"""Instances of every program that share its database: without a compare-and-set they would overwrite what the
+others wrote."""
 SECONDS_AN_ORDER: Final = 1.5
 """Of virtual time, for drawing the plan: so long will the customers take at least."""
 PATIENCE: Final = 900.0
@@ -75,7 +76,7 @@ def simulate(case: Case, *, keep_trace: bool = False) -> Report:
 
 async def _run(case: Case, keep_trace: bool) -> Report:
     plan = plan_of(case)
-    async with world(case.seed, keep_trace=keep_trace, coordinators=COORDINATORS) as one:
+    async with world(case.seed, keep_trace=keep_trace, each=EACH) as one:
         customers = Customers(
             _line(one), random.Random(f"{case.seed}/customers"), patience=PATIENCE, pause=PAUSE
         )
@@ -121,7 +122,7 @@ def plan_of(case: Case) -> tuple[Trouble, ...]:
     """Return the plan of a case."""
     if case.plan is not None:
         return case.plan
-    hosts = tuple(instances(COORDINATORS))
+    hosts = tuple(instances(EACH))
     return draw(random.Random(f"{case.seed}/plan"), case.orders * SECONDS_AN_ORDER, hosts)
 
 

@@ -11,7 +11,7 @@ import httpx
 import pydantic_core
 from sqlalchemy import Connection
 
-from shared.clock import Clock, Millis, from_iso
+from shared.clock import Millis, from_iso
 from shared.database.inline import InlineDatabase
 from shared.messaging.broker import Record
 from shared.tcc.protocol import BRANCH_ID, DEADLINE, TRANSACTION_ID
@@ -31,10 +31,14 @@ class Watched(Protocol):
     """A program as far as it is watched."""
 
     @property
-    def store(self) -> InlineDatabase: ...
+    def program(self) -> str: ...
 
     @property
-    def clock(self) -> Clock: ...
+    def store(self) -> InlineDatabase: ...
+
+    def earliest(self) -> Millis:
+        """Return the earliest instant that it may take for now, whichever clock it goes by."""
+        ...
 
 
 class Watch:
@@ -67,14 +71,14 @@ class Watch:
         if request.method != "POST":
             return lambda _status: None
         dead = branch_id in self._cancelled
-        clock, latest = self._host(target).clock, from_iso(request.headers[DEADLINE]) + SKEW_ALLOWANCE
-        came_late = clock.now() > latest
+        host, latest = self._host(target), from_iso(request.headers[DEADLINE]) + SKEW_ALLOWANCE
+        came_late = host.earliest() > latest
 
         def answered(status: int) -> None:
             if status != 201:
                 return
             # Its clock may be set right in between.
-            late = came_late and clock.now() > latest
+            late = came_late and host.earliest() > latest
             if dead:
                 self.findings.append(f"[no Try after its Cancel] {target} held {branch_id}")
             if late and branch_id not in self._held:
@@ -83,11 +87,11 @@ class Watch:
 
         return answered
 
-    def committed(self, program: str) -> None:
+    def committed(self, name: str) -> None:
         """Look at a program's database after a commit: an order that is final is settled everywhere."""
-        if program != "order":
+        if self._host(name).program != "order":
             return
-        for transaction_id, status in self._rows(program, FINAL_ORDERS):
+        for transaction_id, status in self._rows(name, FINAL_ORDERS):
             if transaction_id in self._final:
                 continue
             self._final.add(transaction_id)
@@ -98,22 +102,22 @@ class Watch:
                         f"and {held} at {participant} is {state}"
                     )
 
-    def passed(self, program: str, records: Sequence[Record]) -> None:
+    def passed(self, name: str, records: Sequence[Record]) -> None:
         """Look at records whose offsets were committed: each was applied, or is kept as a letter."""
-        for record in records if program in PARTICIPANTS else ():
+        for record in records if self._host(name).program in PARTICIPANTS else ():
             branch_id = _branch_of(record)
-            applied = self._rows(program, APPLIED, branch_id)
-            if not applied and not self._rows(program, KEPT, record.topic, record.value or b"", branch_id):
+            applied = self._rows(name, APPLIED, branch_id)
+            if not applied and not self._rows(name, KEPT, record.topic, record.value or b"", branch_id):
                 self.findings.append(
-                    f"[offset after effect] {program} passed over {record.topic}/{record.partition} at "
+                    f"[offset after effect] {name} passed over {record.topic}/{record.partition} at "
                     f"{record.offset}, which confirms {branch_id or 'nothing'}"
                 )
 
-    def _rows(self, program: str, query: str, *values: str | bytes) -> list[tuple[str, str]]:
+    def _rows(self, name: str, query: str, *values: str | bytes) -> list[tuple[str, str]]:
         def work(connection: Connection) -> list[tuple[str, str]]:
             return [(row[0], row[1]) for row in connection.exec_driver_sql(query, values)]
 
-        return self._host(program).store.write_now(work)
+        return self._host(name).store.write_now(work)
 
 
 def _branch_of(record: Record) -> str:

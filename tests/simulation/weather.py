@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from shared.errors import Unreachable
 from shared.messaging.broker import Message
 from tests.simulation.conditions import Fault, Window
-from tests.simulation.plan import ON_DISKS, ON_LINKS, Trouble
+from tests.simulation.plan import AT_SERVER, ON_DISKS, ON_LINKS, Trouble
 from tests.simulation.world import World
 
 POISON: Final = (
@@ -51,7 +51,7 @@ class Weather:
         self._world.broker.available = True
         self._world.conditions.deaf = False
         for host in self._world.hosts.values():
-            host.clock.skew = 0
+            host.clock.skew = host.server.clock.skew = 0
             if host.life is None or not host.life.alive:
                 await self._world.start(host.name)
 
@@ -101,7 +101,8 @@ class Weather:
 
     async def _skew(self, trouble: Trouble) -> None:
         self._struck[trouble.fault] += 1
-        clock = self._world.hosts[trouble.subject].clock
+        host = self._world.hosts[trouble.subject]
+        clock = host.server.clock if trouble.other == AT_SERVER else host.clock
         clock.skew = int(trouble.amount)
         await asyncio.sleep(trouble.seconds)
         clock.skew = 0

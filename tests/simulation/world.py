@@ -24,7 +24,7 @@ from tests.simulation.loop import VirtualClock
 from tests.simulation.network import CUSTOMER, Network, origin
 from tests.simulation.past import Past
 from tests.simulation.programs import PROGRAMS, forget, instances
-from tests.simulation.store import LifesDatabase
+from tests.simulation.store import LifesDatabase, Server
 from tests.simulation.trace import Trace
 from tests.simulation.watch import Watch
 
@@ -47,14 +47,15 @@ STARTS_AGAIN: Final = 1.0
 class Host:
     """A program over its lives: what survives a crash is its database and its clock.
 
-    name: program, or with a number where several instances of it share one store.
+    name: program, or with a number where several instances of it share one server.
     """
 
-    def __init__(self, name: str, program: str, clock: VirtualClock, store: InlineDatabase) -> None:
+    def __init__(self, name: str, program: str, clock: VirtualClock, server: Server) -> None:
         self.name = name
         self.program = program
         self.clock = clock
-        self.store = store
+        self.server = server
+        self.store = server.store
         self.life: Life | None = None
         self.app: FastAPI | None = None
         self.broker: LifesBroker | None = None
@@ -62,14 +63,19 @@ class Host:
         self.ended: asyncio.Event | None = None
         self.runner: asyncio.Task[None] | None = None
 
+    def earliest(self) -> Millis:
+        """Return the earliest instant that it may take for now: its own, its server's, or the true one."""
+        server = self.server.clock
+        return min(self.clock.now(), server.now(), server.now() - server.skew)
+
 
 class World:
     """Four programs that can be talked to and troubled. conditions: the faults that are on just now.
 
-    coordinators: how many instances of the coordinator share its log.
+    each: how many instances of every program share its database.
     """
 
-    def __init__(self, seed: object = 1, *, keep_trace: bool = False, coordinators: int = 1) -> None:
+    def __init__(self, seed: object = 1, *, keep_trace: bool = False, each: int = 1) -> None:
         loop = asyncio.get_running_loop()
         watch_tasks(loop)
         self._seed = seed
@@ -77,10 +83,13 @@ class World:
         self.clock = VirtualClock(loop)
         self.broker = MemoryBroker(self.clock)
         self.conditions = Conditions(self._source("conditions"))
-        self._stores = {name: InlineDatabase() for name in PROGRAMS}
+        self.servers = {
+            name: Server(InlineDatabase(), VirtualClock(loop), self._source(f"{name}/hints"))
+            for name in PROGRAMS
+        }
         self.hosts = {
-            name: Host(name, program, VirtualClock(loop), self._stores[program])
-            for name, program in instances(coordinators).items()
+            name: Host(name, program, VirtualClock(loop), self.servers[program])
+            for name, program in instances(each).items()
         }
         self._opened: set[str] = set()
         self.watch = Watch(lambda name: self.hosts[name])
@@ -108,7 +117,7 @@ class World:
         where = f"{name}/{life.number}"
         source = self._source(where)
         database = LifesDatabase(
-            life, host.store, self.conditions, self._source(f"{where}/disk"), self.trace, self.watch
+            life, host.server, self.conditions, self._source(f"{where}/disk"), self.trace, self.watch
         )
         host.broker = LifesBroker(
             life,
@@ -187,8 +196,8 @@ class World:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for store in self._stores.values():
-            await store.close()
+        for server in self.servers.values():
+            await server.store.close()
 
     @property
     def programs(self) -> Collection[str]:
@@ -239,9 +248,9 @@ async def _live(host: Host, app: FastAPI, up: asyncio.Event, ended: asyncio.Even
 
 
 @asynccontextmanager
-async def world(seed: object = 1, *, keep_trace: bool = False, coordinators: int = 1) -> AsyncIterator[World]:
+async def world(seed: object = 1, *, keep_trace: bool = False, each: int = 1) -> AsyncIterator[World]:
     """Have all four programs run in a calm world."""
-    one = World(seed, keep_trace=keep_trace, coordinators=coordinators)
+    one = World(seed, keep_trace=keep_trace, each=each)
     try:
         for name in one.hosts:
             await one.start(name)

@@ -142,14 +142,24 @@ async def test_what_is_due_is_what_nobody_speaks_for(world: World) -> None:
     await put(
         world, row(1), row(2, Status.HELD, hold=60), row(3, Status.CONFIRMED), row(4, Status.CANCELLING)
     )
-    due = await world.database.read(lambda connection: orders.due(connection, NOW + 999, 10))
-    assert due == []
-    due = await world.database.read(lambda connection: orders.due(connection, NOW + 1_000, 10))
-    assert {one.order_id for one in due} == {"o-1", "o-2", "o-4"}
+    assert await claimed(world, NOW + 999) == set()
+    assert await claimed(world, NOW + 1_000) == {"o-1", "o-2", "o-4"}
     await world.database.write(lambda connection: orders.postpone(connection, [("t-0001", NOW + 9_000)]))
-    due = await world.database.read(lambda connection: orders.due(connection, NOW + 1_000, 10))
-    assert {one.order_id for one in due} == {"o-2", "o-4"}
+    assert await claimed(world, NOW + 7_000) == {"o-2", "o-4"}
     assert (await world.order("o-1")).attempts == 1
+
+
+async def test_what_one_sweeper_has_taken_up_another_leaves_alone_for_a_while(world: World) -> None:
+    await put(world, row(1), row(2))
+    assert await claimed(world, NOW + 1_000) == {"o-1", "o-2"}
+    assert await claimed(world, NOW + 5_999) == set()
+    assert await claimed(world, NOW + 6_000) == {"o-1", "o-2"}, "whoever took them up was killed"
+
+
+async def claimed(world: World, now: int) -> set[str]:
+    """Take up what is due, for five seconds."""
+    due = await world.database.write(lambda connection: orders.claim_due(connection, now, now + 5_000, 10))
+    return {one.order_id for one in due}
 
 
 async def test_a_final_order_is_never_due_again(world: World) -> None:
