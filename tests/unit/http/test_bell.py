@@ -99,3 +99,16 @@ async def test_a_hurry_ends_every_wait_with_one_more_look() -> None:
         assert await waiting is None
     assert looks.count == 2
     assert await bell.wait("b", looks, 60) is None  # Nor does anybody wait later.
+
+
+async def test_a_ring_is_told_to_other_instances_and_one_that_was_heard_is_not() -> None:
+    told: list[str] = []
+    bell, looks = Bell(poll=60, tell=told.append), Looks()
+    waiting = asyncio.create_task(bell.wait("a", looks, 60))
+    await looks.reach(1)
+    looks.value = "there"
+    bell.heard("a")
+    assert await waiting == "there"
+    assert told == []
+    bell.ring("a")
+    assert told == ["a"]

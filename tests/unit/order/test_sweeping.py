@@ -169,14 +169,14 @@ async def test_the_sweeper_survives_a_database_that_is_away(
 ) -> None:
     await pending(world)
     world.clock.pass_seconds(10)
-    read, failures = world.database.read, iter(range(3))
+    write, failures = world.database.write, iter(range(3))
 
     async def flaky(work):  # type: ignore[no-untyped-def]
         if next(failures, None) is not None:
             raise DatabaseUnavailable
-        return await read(work)
+        return await write(work)
 
-    monkeypatch.setattr(world.database, "read", flaky)
+    monkeypatch.setattr(world.database, "write", flaky)
     task = asyncio.create_task(world.sweeper.run())
     try:
         await eventually(lambda: _swept(world))
