@@ -44,14 +44,16 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualClock:
-    """A program's wall clock on a virtual loop. skew: milliseconds by which it is ahead of true time."""
+    """A program's wall clock on a virtual loop. skew: milliseconds by which it is ahead of true time;
+    passed: milliseconds of true time in which nothing happened."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, skew: Millis = 0) -> None:
         self._loop = loop
         self.skew = skew
+        self.passed: Millis = 0
 
     def now(self) -> Millis:
-        return EPOCH + round(self._loop.time() * 1000) + self.skew
+        return EPOCH + round(self._loop.time() * 1000) + self.passed + self.skew
 
 
 def run_virtually(main: Coroutine[Any, Any, T]) -> T:

@@ -202,12 +202,13 @@ class World:
     @property
     def programs(self) -> Collection[str]:
         """The programs, however many instances of each there are."""
-        return self._stores.keys()
+        return self.servers.keys()
 
     def pass_time(self, by: Millis) -> None:
         """Set every clock on, as if nothing had happened for so long."""
-        for clock in (self.clock, *(host.clock for host in self.hosts.values())):
-            clock.skew += by
+        servers = (server.clock for server in self.servers.values())
+        for clock in (self.clock, *(host.clock for host in self.hosts.values()), *servers):
+            clock.passed += by
 
     async def call(self, method: str, program: str, path: str, body: Any = None, **headers: str) -> Reply:
         """Send a request as a customer would; raise Unreachable where no answer comes."""
