@@ -1,13 +1,12 @@
 """The payment service's settings: those of every program, and the gateway that holds the money."""
 
-import ipaddress
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from shared.http.address import keeps_secrets
 from shared.settings import Settings
 
 
@@ -45,7 +44,8 @@ class PaymentSettings(Settings):
     def _complete(self) -> Self:
         if self.payment_gateway == "stripe":
             self.stripe_key()
-            _check_url(self.stripe_url)
+            if not keeps_secrets(self.stripe_url):
+                raise ValueError("HANDFAST_STRIPE_URL must be https: the key must not travel in the clear")
         return self
 
     def stripe_key(self) -> SecretStr:
@@ -65,18 +65,3 @@ class PaymentSettings(Settings):
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError("Stripe's key must be visible ASCII characters")
         return SecretStr(key)
-
-
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
-        return
-    if parts.scheme != "http" or not _is_local(parts.hostname or ""):
-        raise ValueError("HANDFAST_STRIPE_URL must be https: the key must not travel in the clear")
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
