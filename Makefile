@@ -76,6 +76,7 @@ soak: setup ## simulate for hours (ARGS="--hours 8" or "--orders 1000000"); goes
 
 docs: setup ## write docs/settings.md and the model's tables anew, both from the code
 	$(BIN)/python -m tests.unit.repo.settings_page
+	$(BIN)/python -m tests.unit.repo.roles_page
 	$(BIN)/python -m tests.model.tables
 
 lock: setup ## resolve the lock files anew from pyproject.toml (needs uv: see the message)

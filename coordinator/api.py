@@ -10,7 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.branch import Branch, BranchState, refusal_reason
-from coordinator.coordinator import MOST_BRANCHES, BranchRequest, Coordinator, TransactionRequest
+from coordinator.coordinator import (
+    MOST_BRANCHES,
+    BranchRequest,
+    Coordinator,
+    TransactionRequest,
+    unknown_transaction,
+)
 from coordinator.inquiries import Inquiries
 from coordinator.participants import Registry
 from coordinator.transaction import TO_CONFIRM, UNDECIDED, Mode, State, Transaction
@@ -19,12 +25,14 @@ from shared.errors import Refused, Unreachable
 from shared.http.answers import json_answer, no_content, problem_answer
 from shared.http.caller import Caller
 from shared.http.lean import LeanRoute
-from shared.http.model import Body, Maybe, View
+from shared.http.model import Body, Maybe, Text, View
 from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_from
 from shared.http.parameters import PREFER, TCC_REASON, with_headers
 from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
 from shared.identity import Id
+from shared.security.access import asked_by_service, forbidden
+from shared.security.roles import Role, open_to
 from shared.tcc import protocol
 from shared.telemetry import current_traceparent
 
@@ -60,6 +68,12 @@ class InquiryBody(Body):
     """Who asks: with it, a branch that no longer counts is told to cancel."""
 
     branch_id: Id | None = None
+
+
+class RetryBody(Body):
+    """Why it is to be driven now, for the record."""
+
+    reason: Text | None = None
 
 
 class BranchView(View):
@@ -131,9 +145,10 @@ def transaction_routes(coordinator: Coordinator, inquiries: Inquiries, default_t
         status_code=201,
         response_model=TransactionView,
         responses={200: {"model": TransactionView}, 202: {"model": TransactionView}, **declared(409)},
-        openapi_extra=with_headers(PREFER),
+        openapi_extra=open_to(Role.SERVICE) | with_headers(PREFER),
     )
     async def begin_transaction(request: Request, body: TransactionBody) -> Response:
+        _insist_on_own_initiator(asked_by_service(request), body)
         transaction, created = await coordinator.begin(_request(body, default_timeout))
         if transaction.state is State.TRYING:
             return _view(transaction, 202, {"retry-after": "1"})
@@ -146,19 +161,32 @@ def transaction_routes(coordinator: Coordinator, inquiries: Inquiries, default_t
         return _view(transaction, 201 if created else 200, location)
 
     @router.get(
-        "/transactions/{transaction_id}", response_model=TransactionView, openapi_extra=with_headers(PREFER)
+        "/transactions/{transaction_id}",
+        response_model=TransactionView,
+        openapi_extra=open_to(Role.SERVICE, Role.OPERATOR) | with_headers(PREFER),
     )
     async def show_transaction(request: Request, transaction_id: Id) -> Response:
         transaction = await coordinator.show(transaction_id)
+        _insist_on_part(asked_by_service(request), transaction)
         return _view(await coordinator.wait_final(transaction, wait_seconds(request)))
 
-    @router.get("/transactions/{transaction_id}/events", response_model=TimelineView)
+    @router.get(
+        "/transactions/{transaction_id}/events",
+        response_model=TimelineView,
+        openapi_extra=open_to(Role.OPERATOR),
+    )
     async def show_events(transaction_id: Id) -> Response:
         return json_answer({"items": await coordinator.timeline(transaction_id), "nextCursor": None})
 
-    @router.post("/transactions/{transaction_id}/inquiries", response_model=InquiryView)
-    async def inquire(transaction_id: Id, body: InquiryBody | None = None) -> Response:
-        ruling = await inquiries.inquire(transaction_id, body.branch_id if body else None)
+    @router.post(
+        "/transactions/{transaction_id}/inquiries",
+        response_model=InquiryView,
+        openapi_extra=open_to(Role.SERVICE),
+    )
+    async def inquire(request: Request, transaction_id: Id, body: InquiryBody | None = None) -> Response:
+        ruling = await inquiries.inquire(
+            transaction_id, body.branch_id if body else None, asked_by_service(request)
+        )
         return json_answer(
             InquiryView.model_construct(
                 decision=ruling.decision,
@@ -168,8 +196,13 @@ def transaction_routes(coordinator: Coordinator, inquiries: Inquiries, default_t
             )
         )
 
-    @router.post("/transactions/{transaction_id}/retries", status_code=202, response_model=TransactionView)
-    async def retry_transaction(transaction_id: Id) -> Response:
+    @router.post(
+        "/transactions/{transaction_id}/retries",
+        status_code=202,
+        response_model=TransactionView,
+        openapi_extra=open_to(Role.OPERATOR, act="retry"),
+    )
+    async def retry_transaction(transaction_id: Id, body: RetryBody | None = None) -> Response:  # noqa: ARG001 - its reason is for the record
         return _view(await coordinator.retry(transaction_id), 202)
 
     return router
@@ -184,8 +217,10 @@ def manual_routes(coordinator: Coordinator) -> APIRouter:
         status_code=201,
         response_model=TransactionView,
         responses={200: {"model": TransactionView}, 202: {"model": TransactionView}, **declared(409, 410)},
+        openapi_extra=open_to(Role.SERVICE),
     )
-    async def add_branch(transaction_id: Id, body: BranchBody) -> Response:
+    async def add_branch(request: Request, transaction_id: Id, body: BranchBody) -> Response:
+        await _insist_on_own(coordinator, request, transaction_id)
         transaction, branch, opened = await coordinator.add(transaction_id, _branch(body))
         if branch.state is BranchState.TRYING:
             return _view(transaction, 202, {"retry-after": "1"})
@@ -197,9 +232,10 @@ def manual_routes(coordinator: Coordinator) -> APIRouter:
         "/transactions/{transaction_id}",
         response_model=TransactionView,
         responses=declared(409, 410),
-        openapi_extra=with_headers(PREFER),
+        openapi_extra=open_to(Role.SERVICE) | with_headers(PREFER),
     )
     async def confirm_transaction(request: Request, transaction_id: Id) -> Response:
+        await _insist_on_own(coordinator, request, transaction_id)
         transaction = await coordinator.confirm(transaction_id)
         return _view(await coordinator.wait_final(transaction, wait_seconds(request)))
 
@@ -207,9 +243,10 @@ def manual_routes(coordinator: Coordinator) -> APIRouter:
         "/transactions/{transaction_id}",
         status_code=204,
         responses=declared(409),
-        openapi_extra=with_headers(TCC_REASON, PREFER),
+        openapi_extra=open_to(Role.SERVICE) | with_headers(TCC_REASON, PREFER),
     )
     async def cancel_transaction(request: Request, transaction_id: Id) -> Response:
+        await _insist_on_own(coordinator, request, transaction_id)
         reason = request.headers.get(protocol.REASON, "cancelled")
         transaction = await coordinator.cancel(transaction_id, _slug(reason))
         await coordinator.wait_final(transaction, wait_seconds(request))
@@ -222,7 +259,7 @@ def listing_routes(coordinator: Coordinator, registry: Registry, caller: Caller)
     """Return the routes that list: transactions and participants."""
     router = APIRouter(prefix="/api/v1", tags=["transactions"])
 
-    @router.get("/transactions", response_model=Page[TransactionView])
+    @router.get("/transactions", response_model=Page[TransactionView], openapi_extra=open_to(Role.OPERATOR))
     async def list_transactions(
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
@@ -235,7 +272,11 @@ def listing_routes(coordinator: Coordinator, registry: Registry, caller: Caller)
         found = await coordinator.page(state=state, attention=attention, after=after, most=limit + 1)
         return json_answer(page_from(found, limit, lambda one: one.transaction_id, view_of))
 
-    @router.get("/participants", response_model=ParticipantsView)
+    @router.get(
+        "/participants",
+        response_model=ParticipantsView,
+        openapi_extra=open_to(Role.OPERATOR, Role.MONITOR),
+    )
     async def list_participants() -> Response:
         return json_answer({"items": [await _health(one, caller) for one in registry], "nextCursor": None})
 
@@ -256,6 +297,30 @@ async def _health(participant: Any, caller: Caller) -> dict[str, Any]:
     if reply.status == 200:
         return view
     return {**view, "health": "down", "problem": f"{participant.health} answered {reply.status}"}
+
+
+def _insist_on_own_initiator(service: str | None, body: TransactionBody) -> None:
+    """Raise Refused where a service begins a transaction in another's name, or a held one in nobody's."""
+    if service is None:
+        return
+    if body.initiator is not None and body.initiator != service:
+        raise forbidden(f"Your token is that of {service}: it can't begin what {body.initiator} initiates.")
+    if body.initiator is None and body.mode == "manual":
+        detail = "Name yourself as the initiator: who else may decide about a held transaction?"
+        raise Refused("initiator-required", detail, 422)
+
+
+async def _insist_on_own(coordinator: Coordinator, request: Request, transaction_id: str) -> None:
+    """Raise NotFound where a service would decide what another has initiated."""
+    service = asked_by_service(request)
+    if service is not None and (await coordinator.show(transaction_id)).initiator != service:
+        raise unknown_transaction(transaction_id)
+
+
+def _insist_on_part(service: str | None, transaction: Transaction) -> None:
+    """Raise NotFound where a service asks for a transaction that it has no part in."""
+    if service is not None and service not in {branch.participant for branch in transaction.branches}:
+        raise unknown_transaction(transaction.transaction_id)
 
 
 def view_of(transaction: Transaction) -> dict[str, Any]:

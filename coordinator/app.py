@@ -32,7 +32,7 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
     registry = Registry(registrations(settings))
     rules = policy(settings, registry.published)
     caller = ParticipantCaller(
-        program.caller, registry, program.clock, program.randomness, program.metrics.registry
+        program.peers, registry, program.clock, program.randomness, program.metrics.registry
     )
     driver = Driver(
         database=program.database,
@@ -81,7 +81,7 @@ def create_app(settings: CoordinatorSettings, surroundings: Surroundings = OWN) 
         routers=[
             transaction_routes(coordinator, inquiries, round(settings.transaction_timeout_seconds * 1000)),
             manual_routes(coordinator),
-            listing_routes(coordinator, registry, program.caller),
+            listing_routes(coordinator, registry, program.peers),
             reconciliation_routes(reconciler, program.database),
             forgetting_routes(program.database),
             # A participant repeats an outcome whenever it is asked, so none is lost with its letter.
@@ -99,7 +99,7 @@ def _reconciler(
     caller: ParticipantCaller,
 ) -> Reconciler:
     """Wire up what compares the log with the participants, and repairs what differs."""
-    inspector = Inspector(program.caller)
+    inspector = Inspector(program.peers)
     comparison = Comparison(
         database=program.database,
         inspector=inspector,

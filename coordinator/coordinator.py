@@ -189,7 +189,7 @@ class Coordinator:
     async def show(self, transaction_id: str) -> Transaction:
         found = await self._database.read(lambda connection: log.read(connection, transaction_id))
         if found is None:
-            raise NotFound(f"There is no transaction {transaction_id}.", "unknown-transaction")
+            raise unknown_transaction(transaction_id)
         return found
 
     async def page(
@@ -243,7 +243,7 @@ class Coordinator:
         try:
             return await self._driver.change(transaction_id, change, **event)
         except KeyError:
-            raise NotFound(f"There is no transaction {transaction_id}.", "unknown-transaction") from None
+            raise unknown_transaction(transaction_id) from None
 
     def _follow_up(self, transaction: Transaction) -> None:
         if transaction.state not in FINAL:
@@ -284,6 +284,11 @@ class Coordinator:
 
 
 MOST_BRANCHES: Final = 20
+
+
+def unknown_transaction(transaction_id: str) -> NotFound:
+    """Return what is said of a transaction that there isn't, or that is none of the asker's business."""
+    return NotFound(f"There is no transaction {transaction_id}.", "unknown-transaction")
 
 
 def _decided(transaction: Transaction) -> bool:

@@ -19,6 +19,7 @@ from shared.http.answers import json_answer
 from shared.http.lean import LeanRoute
 from shared.http.model import Body, View
 from shared.identity import Id
+from shared.security.roles import Role, open_to
 from shared.tcc.protocol import State
 
 MOST: Final = 200
@@ -48,7 +49,7 @@ def forgetting_routes(database: Database) -> APIRouter:
     """Return the route."""
     router = APIRouter(prefix="/api/v1", route_class=LeanRoute, tags=["branches"])
 
-    @router.post("/branches/forgettable", response_model=ForgettableView)
+    @router.post("/branches/forgettable", response_model=ForgettableView, openapi_extra=open_to(Role.SERVICE))
     async def tell_forgettable(body: SettledBranches) -> Response:
         """Say which of some settled branches their participant needs no more."""
         transaction_ids = {one.transaction_id for one in body.branches}

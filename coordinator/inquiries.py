@@ -24,6 +24,7 @@ from coordinator.transaction import (
 )
 from shared.clock import Clock, Millis
 from shared.database.port import Database
+from shared.security.access import forbidden
 
 Decision = Literal["confirm", "cancel", "wait"]
 
@@ -46,16 +47,20 @@ class Inquiries:
         self._driver = driver
         self._clock = clock
 
-    async def inquire(self, transaction_id: str, branch_id: str | None) -> Ruling:
+    async def inquire(self, transaction_id: str, branch_id: str | None, asker: str | None = None) -> Ruling:
         """Say what was decided. Where nothing was, and time is up or the id unknown, cancel is decided now.
 
         A branch that was closed, or that the transaction never had, is told to cancel all the same. The
         initiator's branch is told to wait until every other has settled: it would follow at once.
+
+        asker: the participant that asks, which is told of its own branches only (Refused 403); None: anybody.
         """
         now = self._clock.now()
         found = await self._database.read(lambda connection: log.read(connection, transaction_id))
         if found is None:
             found = await self._cancel_unknown(transaction_id)
+        if asker is not None:
+            _insist_on_own_branch(found, branch_id, asker)
         if found.state in UNDECIDED and now >= found.deadline:
             found = await self._driver.change(transaction_id, lambda one: _expire(one, self._clock.now()))
             self._driver.drive_behind(found)
@@ -106,6 +111,19 @@ def _decision(transaction: Transaction) -> Decision:
     if transaction.state in UNDECIDED:
         return "wait"
     return "confirm" if transaction.state in TO_CONFIRM else "cancel"
+
+
+def _insist_on_own_branch(transaction: Transaction, branch_id: str | None, asker: str) -> None:
+    """Raise Refused where a participant asks about another's branch.
+
+    A branch that the transaction never had is nobody else's, and must hear that it doesn't count.
+    """
+    branch = None if branch_id is None else transaction.branch(branch_id)
+    owners = {one.participant for one in transaction.branches} if branch_id is None else set()
+    if branch is not None:
+        owners = {branch.participant}
+    if owners and asker not in owners:
+        raise forbidden(f"Your token is that of {asker}: it may ask about {asker}'s branches only.")
 
 
 def _counts(transaction: Transaction, branch_id: str) -> bool:

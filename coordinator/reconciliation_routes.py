@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,12 +14,13 @@ from shared.clock import iso
 from shared.database.port import Database
 from shared.http.answers import json_answer
 from shared.http.lean import LeanRoute
-from shared.http.model import Body, Maybe, View
+from shared.http.model import Body, Maybe, Text, View
 from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
 from shared.http.parameters import PREFER, with_headers
 from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
 from shared.identity import Id
+from shared.security.roles import Role, open_to
 from shared.tcc.audit import Verdict
 
 PATH = "/api/v1/reconciliations"
@@ -28,6 +30,7 @@ class ReconciliationBody(Body):
     """dryRun: find, and repair nothing."""
 
     dry_run: bool = False
+    reason: Text | None = Field(None, description="Why, for the record.")
 
 
 class CountView(View):
@@ -92,7 +95,7 @@ def reconciliation_routes(reconciler: Reconciler, database: Database) -> APIRout
         status_code=202,
         response_model=ReconciliationView,
         responses=declared(409),
-        openapi_extra=with_headers(PREFER),
+        openapi_extra=open_to(Role.OPERATOR, act="reconcile") | with_headers(PREFER),
     )
     async def reconcile(request: Request, body: ReconciliationBody | None = None) -> Response:
         """Have a reconciliation run, or join the one that is running."""
@@ -103,12 +106,12 @@ def reconciliation_routes(reconciler: Reconciler, database: Database) -> APIRout
     @lean.get(
         PATH + "/{reconciliation_id}",
         response_model=ReconciliationView,
-        openapi_extra=with_headers(PREFER),
+        openapi_extra=open_to(Role.OPERATOR) | with_headers(PREFER),
     )
     async def show_reconciliation(request: Request, reconciliation_id: Id) -> Response:
         return json_answer(_view(await reconciler.wait(reconciliation_id, wait_seconds(request))))
 
-    @router.get(PATH, response_model=Page[ReconciliationView])
+    @router.get(PATH, response_model=Page[ReconciliationView], openapi_extra=open_to(Role.OPERATOR))
     async def list_reconciliations(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
         """List the reconciliations, the newest first."""
         place = decode_cursor(cursor, str)
@@ -117,7 +120,11 @@ def reconciliation_routes(reconciler: Reconciler, database: Database) -> APIRout
         more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
         return json_answer(page_of([_view(run) for run in found[:limit]], more))
 
-    @router.get(PATH + "/{reconciliation_id}/findings", response_model=Page[FindingView])
+    @router.get(
+        PATH + "/{reconciliation_id}/findings",
+        response_model=Page[FindingView],
+        openapi_extra=open_to(Role.OPERATOR),
+    )
     async def list_findings(
         reconciliation_id: Id, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
     ) -> Response:

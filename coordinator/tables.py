@@ -10,6 +10,7 @@ from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
 from shared.messaging.outbox import OUTBOX
 from shared.messaging.presence import INSTANCE
+from shared.security.acts import ACTS
 
 WHOLE: Final = text("shrunk_at IS NULL")
 ENDED: Final = text("shrunk_at IS NULL AND state NOT IN ('TRYING', 'TRIED', 'CONFIRMING', 'CANCELLING')")
@@ -128,4 +129,5 @@ TABLES: Final[tuple[Table, ...]] = (
     INSTANCE,
     LETTER,
     LEDGER,
+    ACTS,
 )

@@ -46,7 +46,7 @@ def main() -> None:
 
 def _front_door(program: Program, settings: OrderSettings, host: ParticipantHost[OrderClaim]) -> APIRouter:
     """Wire up what customers use, and add the sweeper of orders to the program's loops."""
-    coordinator = CoordinatorClient(program.caller, settings.url("coordinator"))
+    coordinator = CoordinatorClient(program.peers, settings.url("coordinator"))
     patience = Patience(call_seconds=settings.order_call_seconds, randomness=program.randomness)
     grace_ms = round(settings.order_grace_seconds * 1_000)
     progress = Progress(database=program.database, clock=program.clock, bell=program.bell, grace_ms=grace_ms)

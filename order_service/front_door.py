@@ -116,7 +116,7 @@ class FrontDoor:
         """Return an order; raise NotFound."""
         order = await self._progress.find(order_id)
         if order is None:
-            raise NotFound(f"There is no order {order_id}.", "unknown-order")
+            raise unknown_order(order_id)
         return order
 
     async def until_final(self, order: Order, seconds: float) -> Order:
@@ -254,3 +254,8 @@ def _stock(order: Order) -> Branch:
 
 def _item(line: Line) -> dict[str, Any]:
     return {"productId": line.product_id, "qty": line.qty}
+
+
+def unknown_order(order_id: str) -> NotFound:
+    """Return what is said of an order that there isn't, or that is another customer's."""
+    return NotFound(f"There is no order {order_id}.", "unknown-order")

@@ -162,7 +162,7 @@ def _locked(connection: Connection, customer_id: str) -> AccountRow:
 
 def _account(row: Any, customer_id: str) -> AccountRow:
     if row is None:
-        raise NotFound(f"Customer {customer_id} has no account.")
+        raise unknown_account(customer_id)
     return AccountRow(*row)
 
 
@@ -175,6 +175,11 @@ def _not_captured(connection: Connection, payment_id: str) -> Refused:
         f"Payment {payment_id} is {reservation.state.value}: only a captured payment can be refunded.",
         state=reservation.state.value,
     )
+
+
+def unknown_account(customer_id: str) -> NotFound:
+    """Return what is said of an account that there isn't, or that is another customer's."""
+    return NotFound(f"Customer {customer_id} has no account.")
 
 
 def _unknown_payment(payment_id: str) -> NotFound:

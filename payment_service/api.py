@@ -33,6 +33,8 @@ from shared.http.parameters import IDEMPOTENCY_KEY, with_headers
 from shared.http.problems import declared
 from shared.idempotency import intent_of
 from shared.identity import Id, NewId
+from shared.security.access import confined_to
+from shared.security.roles import Role, open_to
 
 
 def account_routes(database: Database, clock: Clock, new_id: NewId, refunder: Refunds) -> APIRouter:
@@ -46,9 +48,17 @@ def account_routes(database: Database, clock: Clock, new_id: NewId, refunder: Re
         methods=["PUT"],
         response_model=AccountView,
         responses=declared(409) | {201: {"model": AccountView, "description": "Opened"}},
+        openapi_extra=open_to(Role.OPERATOR, act="change-account"),
         tags=["accounts"],
     )
-    lean.add_api_route(one, endpoints.get, methods=["GET"], response_model=AccountView, tags=["accounts"])
+    lean.add_api_route(
+        one,
+        endpoints.get,
+        methods=["GET"],
+        response_model=AccountView,
+        openapi_extra=open_to(Role.CUSTOMER, Role.OPERATOR),
+        tags=["accounts"],
+    )
     lean.add_api_route(
         refunds,
         endpoints.refund,
@@ -60,7 +70,7 @@ def account_routes(database: Database, clock: Clock, new_id: NewId, refunder: Re
             200: {"model": RefundView, "description": "Refunded before"},
             202: {"model": RefundView, "description": "On its way through the gateway, not certain yet"},
         },
-        openapi_extra=with_headers(IDEMPOTENCY_KEY),
+        openapi_extra=open_to(Role.OPERATOR, act="refund") | with_headers(IDEMPOTENCY_KEY),
         tags=["payments"],
     )
     plain = APIRouter()
@@ -69,6 +79,7 @@ def account_routes(database: Database, clock: Clock, new_id: NewId, refunder: Re
         endpoints.list_all,
         methods=["GET"],
         response_model=Page[AccountView],
+        openapi_extra=open_to(Role.OPERATOR),
         tags=["accounts"],
     )
     plain.add_api_route(
@@ -76,6 +87,7 @@ def account_routes(database: Database, clock: Clock, new_id: NewId, refunder: Re
         endpoints.list_refunds,
         methods=["GET"],
         response_model=Page[RefundView],
+        openapi_extra=open_to(Role.OPERATOR),
         tags=["payments"],
     )
     lean.include_router(plain)
@@ -172,8 +184,10 @@ class _Accounts:
         view, opened = await self._database.write(change)
         return json_answer(view, 201 if opened else 200)
 
-    async def get(self, customer_id: Id) -> Response:
+    async def get(self, request: Request, customer_id: Id) -> Response:
         """Read an account."""
+        if confined_to(request) not in (None, customer_id):
+            raise accounts.unknown_account(customer_id)
         (view,) = await self._database.read(
             lambda connection: _views(connection, [accounts.read(connection, customer_id)])
         )

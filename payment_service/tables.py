@@ -11,6 +11,7 @@ from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
 from shared.messaging.outbox import OUTBOX
 from shared.messaging.presence import INSTANCE
+from shared.security.acts import ACTS
 from shared.tcc.fence import RESERVATION
 
 
@@ -138,6 +139,7 @@ TABLES: Final[tuple[Table, ...]] = (
     INSTANCE,
     LETTER,
     LEDGER,
+    ACTS,
     IDEMPOTENCY,
 )
 """Every table of this program's database."""

@@ -22,6 +22,7 @@ from shared.database.port import Database, insert_new, table_of
 from shared.errors import Refused
 from shared.http.answers import to_json
 from shared.http.problems import PROBLEM_JSON, Problem, problem_of
+from shared.security.access import confined_to
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ class Result(Generic[T]):
 
 
 def intent_of(request: Request, scope: str, body: BaseModel) -> Intent | None:
-    """Read a request's Idempotency-Key; None without one.
+    """Read a request's Idempotency-Key; None without one. A customer's keys are his own.
 
     Raises Refused (422 `invalid-request`) for a key that is none.
     """
@@ -76,6 +77,10 @@ def intent_of(request: Request, scope: str, body: BaseModel) -> Intent | None:
     if len(keys) > 1 or KEY_PATTERN.fullmatch(key) is None:
         detail = "Idempotency-Key must be given once, as 1 to 255 visible ASCII characters."
         raise Refused("invalid-request", detail, 422, errors=[{"field": "Idempotency-Key", "detail": detail}])
+    own = confined_to(request)
+    if own is not None:
+        # Nobody meets another's key, nor can keep him from using it.
+        scope = f"{scope}@{hashlib.sha256(own.encode()).hexdigest()[:16]}"
     return Intent(scope, key, body_hash(body))
 
 

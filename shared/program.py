@@ -48,6 +48,9 @@ from shared.messaging.replayer import Replayer
 from shared.messaging.topics import TopicKeeper
 from shared.migrations import require_current
 from shared.retention import Delete, Retention, Sweep, in_batches
+from shared.security.act_routes import act_routes
+from shared.security.acts import ActRecord
+from shared.security.service import secure
 from shared.settings import Settings, database_place
 from shared.store_clock import StoreClock
 from shared.supervision import Loop, supervised
@@ -84,7 +87,10 @@ class Until(Enum):
 
 
 class Program:
-    """One program: its parts, its loops and its API. name: a key of `shared.settings.PORTS`."""
+    """One program: its parts, its loops and its API. name: a key of `shared.settings.PORTS`.
+
+    peers: calls the other programs and the participants, as this one; caller: calls anybody else.
+    """
 
     def __init__(self, name: str, settings: Settings, given: Surroundings = OWN) -> None:
         self.name = name
@@ -110,6 +116,9 @@ class Program:
         self.drain.at_hurry(self.bell.hurry)
         if shared is not None:
             self.run("hints", partial(shared.hear, self.bell.heard))
+        security = secure(settings, name, self.caller, self.clock, self.randomness)
+        self.peers = security.peers
+        self._authenticate = security.authenticate
         self._owns_database, self._owns_broker, self._owns_caller = (
             part is None for part in (given.database, given.broker, given.caller)
         )
@@ -119,6 +128,8 @@ class Program:
         self._at_end: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._sweeps: dict[str, Sweep] = {}
         self.run("database", _DatabaseProbe(self.database, self.health).run)
+        for loop_name, (loop, check) in security.loops.items():
+            self.run(loop_name, loop, check)
 
     def run(
         self,
@@ -238,7 +249,7 @@ class Program:
         return create_api(
             title=title,
             description=description,
-            routers=routers,
+            routers=[*routers, act_routes(self.database)],
             settings=self.settings,
             health=self.health,
             metrics=self.metrics,
@@ -246,6 +257,8 @@ class Program:
             sheds=sheds,
             randomness=self.randomness,
             drain=self.drain,
+            authenticate=self._authenticate,
+            recorder=ActRecord(self.database, self.clock, self.new_id),
         )
 
     def _among_others(self, database: SharedDatabase, clock: StoreClock) -> Presence:

@@ -13,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.database.place import Place, Schema, is_postgres_url, with_password
 from shared.messaging.kafka_settings import KafkaSettings
+from shared.security.settings import AuthenticationSettings
 
 PORTS: Final = {"coordinator": 8886, "order": 8887, "stock": 8888, "payment": 8889}
 """The programs and their ports, to which `port_offset` is added."""
@@ -25,7 +26,7 @@ MOST_INSTANCES: Final = 16
 """Of one program under one `up`: their ports stay below the broker's."""
 
 
-class Settings(KafkaSettings):
+class Settings(AuthenticationSettings, KafkaSettings):
     """What all programs have in common."""
 
     model_config = SettingsConfigDict(
@@ -77,7 +78,6 @@ class Settings(KafkaSettings):
         "connection with its answer, in seconds. Behind a load balancer: longer than that takes to notice.",
     )
     port_offset: int = Field(0, ge=0, le=56_000, description="Number added to every port.")
-    host: str = Field("127.0.0.1", description="Address that the programs bind.")
     instance: int = Field(
         0,
         ge=0,

@@ -21,6 +21,7 @@ from shared.http.parameters import IDEMPOTENCY_KEY, header, with_headers
 from shared.http.problems import declared
 from shared.idempotency import create_once, intent_of
 from shared.identity import Id, NewId
+from shared.security.roles import CLIENTS, Role, open_to
 from stock_service import products
 from stock_service.precondition import etag, precondition
 from stock_service.products import AdjustmentRow, ProductRow
@@ -37,9 +38,11 @@ def product_routes(database: Database, clock: Clock, new_id: NewId) -> APIRouter
         methods=["PUT"],
         response_model=ProductView,
         responses=declared(409, 412) | {201: {"model": ProductView, "description": "Created"}},
-        openapi_extra=with_headers(_IF_MATCH, _IF_NONE_MATCH),
+        openapi_extra=open_to(Role.OPERATOR, act="change-product") | with_headers(_IF_MATCH, _IF_NONE_MATCH),
     )
-    lean.add_api_route(one, products_.get, methods=["GET"], response_model=ProductView)
+    lean.add_api_route(
+        one, products_.get, methods=["GET"], response_model=ProductView, openapi_extra=open_to(*CLIENTS)
+    )
     lean.add_api_route(
         corrections,
         products_.adjust,
@@ -47,14 +50,22 @@ def product_routes(database: Database, clock: Clock, new_id: NewId) -> APIRouter
         status_code=201,
         response_model=AdjustmentView,
         responses=declared(404, 409) | {200: {"model": AdjustmentView, "description": "Recorded before"}},
-        openapi_extra=with_headers(IDEMPOTENCY_KEY),
+        openapi_extra=open_to(Role.OPERATOR, act="adjust-stock") | with_headers(IDEMPOTENCY_KEY),
     )
     plain = APIRouter(tags=["products"])
     plain.add_api_route(
-        "/api/v1/products", products_.list_all, methods=["GET"], response_model=Page[ProductView]
+        "/api/v1/products",
+        products_.list_all,
+        methods=["GET"],
+        response_model=Page[ProductView],
+        openapi_extra=open_to(*CLIENTS),
     )
     plain.add_api_route(
-        corrections, products_.list_adjustments, methods=["GET"], response_model=Page[AdjustmentView]
+        corrections,
+        products_.list_adjustments,
+        methods=["GET"],
+        response_model=Page[AdjustmentView],
+        openapi_extra=open_to(Role.OPERATOR),
     )
     lean.include_router(plain)
     return lean

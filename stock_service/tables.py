@@ -11,6 +11,7 @@ from shared.messaging.ledger import LEDGER
 from shared.messaging.letters import LETTER
 from shared.messaging.outbox import OUTBOX
 from shared.messaging.presence import INSTANCE
+from shared.security.acts import ACTS
 from shared.tcc.fence import RESERVATION
 from stock_service.drops.tables import DROP_CLAIM, DROP_OFFER
 
@@ -90,6 +91,7 @@ TABLES: Final[tuple[Table, ...]] = (
     INSTANCE,
     LETTER,
     LEDGER,
+    ACTS,
     IDEMPOTENCY,
 )
 """Every table of this program's database."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from shared.errors import HandfastError, Transient
+from shared.errors import HandfastError, Refused, Transient
 from shared.http.problems import PROBLEM_JSON, Problem, problem_of
 
 _JSON: Final = (b"content-type", b"application/json")
@@ -54,6 +54,11 @@ def problem_answer(error: HandfastError, headers: Mapping[str, str] | None = Non
     """Answer with an error's problem; what is transient says when to try again."""
     if isinstance(error, Transient):
         headers = {"retry-after": str(error.retry_after), **(headers or {})}
+    elif isinstance(error, Refused) and error.status == 401:
+        # RFC 6750, 3.1: one who has sent nothing is told no error.
+        told = 'Bearer realm="handfast"'
+        told += "" if error.slug == "unauthenticated" else ', error="invalid_token"'
+        headers = {"www-authenticate": told, **(headers or {})}
     return answer_of(problem_of(error), headers)
 
 

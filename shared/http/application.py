@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -23,10 +23,12 @@ from shared.health import Health
 from shared.http.answers import answer_of, json_answer, problem_answer, raw_answer
 from shared.http.decode import refusal_of
 from shared.http.dispatch import Dispatch
-from shared.http.guard import Guard
+from shared.http.guard import LIVE, Authenticate, Guard
 from shared.http.lean import LeanRoute
 from shared.http.openapi import complete
 from shared.http.problems import internal_error, problem
+from shared.http.recorder import Recorder
+from shared.security.roles import Role, open_to
 from shared.settings import Settings
 from shared.telemetry import Metrics
 
@@ -47,11 +49,15 @@ def create_api(
     sheds: Collection[tuple[str, str]] = (),
     randomness: random.Random | None = None,
     drain: Drain | None = None,
+    authenticate: Authenticate | None = None,
+    recorder: Recorder | None = None,
 ) -> FastAPI:
     """Build a program's API.
 
     lifespan: starts and stops everything; sheds: (method, path) of the customers' creating calls, turned away
-    first under overload; randomness: where new trace ids come from; drain: what the server does at the end.
+    first under overload; randomness: where new trace ids come from; drain: what the server does at the end;
+    authenticate: tells who sends a request, None where nobody is asked; recorder: keeps the record of
+    operators' acts.
     """
     api = _Api(
         title=title,
@@ -69,10 +75,17 @@ def create_api(
     )
     trace_ids = randomness or random.Random()  # noqa: S311 - a trace id is no secret
     api.guarded = lambda app: Guard(
-        app, settings=settings, metrics=metrics, randomness=trace_ids, sheds=sheds
+        app,
+        settings=settings,
+        metrics=metrics,
+        randomness=trace_ids,
+        sheds=sheds,
+        authenticate=authenticate,
     )
     api.state.drain = drain or Drain()
     health.add("program", api.state.drain.problem)
+    api.authenticated = authenticate is not None
+    api.state.recorder = recorder
     api.include_router(_operations(health, metrics))
     for router in routers:
         api.include_router(router)
@@ -87,6 +100,7 @@ class Status(BaseModel):
 
 class _Api(FastAPI):
     guarded: Callable[[ASGIApp], ASGIApp]
+    authenticated: bool
 
     def build_middleware_stack(self) -> ASGIApp:
         return self.guarded(Dispatch(self.routes, super().build_middleware_stack()))
@@ -102,7 +116,7 @@ class _Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = complete(super().openapi())
+            self.openapi_schema = complete(super().openapi(), authenticated=self.authenticated)
         return self.openapi_schema
 
 
@@ -123,15 +137,19 @@ def _log_failure(send: Send) -> Send:
     return tell
 
 
+# The coordinator asks participants how they are.
+_WATCHED: Final = open_to(Role.MONITOR, Role.OPERATOR, Role.SERVICE)
+
+
 def _operations(health: Health, metrics: Metrics) -> APIRouter:
     router = APIRouter(route_class=LeanRoute, tags=["operations"])
 
-    @router.get("/livez", response_model=Status)
+    @router.get(LIVE, response_model=Status, openapi_extra=open_to())
     async def live() -> Response:
         """Whether the program runs; depends on nothing."""
         return json_answer(Status(status="live"))
 
-    @router.get("/readyz", response_model=Status)
+    @router.get("/readyz", response_model=Status, openapi_extra=_WATCHED)
     async def ready() -> Response:
         """Whether the program can do its work: 503 and the reasons while it can't."""
         problems = health.problems()
@@ -140,7 +158,11 @@ def _operations(health: Health, metrics: Metrics) -> APIRouter:
             return answer_of(problem("not-ready", 503, told, problems=problems), {"retry-after": "1"})
         return json_answer(Status(status="ready"))
 
-    @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+    @router.get(
+        "/metrics",
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        openapi_extra=_WATCHED,
+    )
     async def read_metrics() -> Response:
         """The program's metrics, for Prometheus."""
         return raw_answer(generate_latest(metrics.registry), 200, CONTENT_TYPE_LATEST)

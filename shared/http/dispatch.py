@@ -2,7 +2,8 @@
 
 FastAPI's own routing asks each route in turn and each included router twice; here a fixed path is one look
 into a dictionary. It also answers what FastAPI leaves half done: 405 names all methods of the path in
-`Allow`, HEAD is served by GET's route, OPTIONS tells the methods, and 404 is a problem.
+`Allow`, HEAD is served by GET's route, OPTIONS tells the methods, and 404 is a problem. A known
+sender whose roles a route is not open to goes no further (403).
 """
 
 import re
@@ -18,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.errors import Refused
 from shared.http.answers import no_content, problem_answer
 from shared.http.lean import LeanRoute, Respond
+from shared.security.access import PRINCIPAL, insist_on_roles
+from shared.security.roles import Role, roles_of
 
 ROUTE: Final = "handfast.route"
 """Where the scope keeps the template of the route that was chosen, for the metrics."""
@@ -29,6 +32,8 @@ class _Target:
     pattern: re.Pattern[str]
     # None: FastAPI serves that method.
     methods: dict[str, Respond | None] = field(default_factory=dict)
+    # Whom a method is open to; empty: everybody whom the guard lets in.
+    roles: dict[str, frozenset[Role]] = field(default_factory=dict)
 
 
 class Dispatch:
@@ -58,6 +63,9 @@ class Dispatch:
             await self._unusual(scope, receive, send)
             return
         scope[ROUTE] = target.template
+        principal = scope.get(PRINCIPAL)
+        if principal is not None and target.roles[method]:
+            insist_on_roles(principal, target.roles[method])
         respond = target.methods[method]
         if respond is None:
             await self._others(scope, receive, send)
@@ -104,7 +112,16 @@ def _targets(routes: Sequence[BaseRoute]) -> list[_Target]:
         route = context.original_route
         for method in methods:
             target.methods.setdefault(method, route.respond if isinstance(route, LeanRoute) else None)
+            target.roles.setdefault(method, _roles(route, template))
     return list(targets.values())
+
+
+def _roles(route: BaseRoute | None, template: str) -> frozenset[Role]:
+    """Return whom a route is open to; raise TypeError where it belongs to an API and doesn't say."""
+    roles = roles_of(getattr(route, "openapi_extra", None))
+    if roles is None and getattr(route, "include_in_schema", False):
+        raise TypeError(f"{template}: say whom the route is open to, by `openapi_extra=open_to(...)`")
+    return roles or frozenset()
 
 
 def _without_body(send: Send) -> Send:

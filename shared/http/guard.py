@@ -1,13 +1,14 @@
 """What every request passes before a route sees it, as one pure ASGI middleware.
 
-It bounds the body, refuses what is not JSON, puts the request under its trace, admits it to its lane or turns
-it away before anything is written, and sees to it that whatever goes wrong ends as a problem.
+It asks who sends it, bounds the body, refuses what is not JSON, puts the request under its trace, admits it
+to its lane or turns it away before anything is written, and sees to it that whatever goes wrong ends as a
+problem.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,13 +20,19 @@ from shared.http.answers import answer_of, problem_answer
 from shared.http.decode import is_json, not_json
 from shared.http.dispatch import ROUTE
 from shared.http.problems import internal_error
+from shared.security.access import PRINCIPAL
+from shared.security.roles import Principal
 from shared.settings import Settings
 from shared.tcc.protocol import BRANCH_ID, TRANSACTION_ID
 from shared.telemetry import Metrics, next_traceparent, reset_traceparent, set_traceparent
 
 logger = logging.getLogger(__name__)
 
-UNGUARDED: Final = frozenset({"/livez", "/readyz", "/metrics"})
+Authenticate = Callable[[Iterable[tuple[bytes, bytes]]], Awaitable[Principal]]
+"""Tells from a head who sends a request; raises Refused (401) where it doesn't say."""
+
+LIVE: Final = "/livez"
+UNGUARDED: Final = frozenset({LIVE, "/readyz", "/metrics"})
 BODY_SECONDS: Final = 10.0
 """How long a body may take to arrive while many requests are under way."""
 STOPPING: Final = "The service is being stopped, and the outcome is not known yet. Send the request again."
@@ -44,7 +51,11 @@ class Lane:
 
 
 class Guard:
-    """Wraps the application. sheds: (method, path) of the customers' creating calls, shed before all else."""
+    """Wraps the application.
+
+    sheds: (method, path) of the customers' creating calls, shed before all else; authenticate: None where
+    nobody is asked who he is.
+    """
 
     def __init__(
         self,
@@ -54,12 +65,14 @@ class Guard:
         metrics: Metrics,
         randomness: random.Random,
         sheds: Collection[tuple[str, str]] = (),
+        authenticate: Authenticate | None = None,
     ) -> None:
         self._app = app
         self._limit = settings.body_limit_bytes
         self._metrics = metrics
         self._randomness = randomness
         self._sheds = frozenset(sheds)
+        self._authenticate = authenticate
         self._orders = Lane("orders", settings.max_orders_in_flight)
         self._protocol = Lane("protocol", settings.max_protocol_in_flight)
         self._other = Lane("other", settings.max_other_in_flight)
@@ -79,6 +92,8 @@ class Guard:
         lane = self._lane(scope, headers)
         lane.in_flight += 1
         try:
+            if self._authenticate is not None and scope["path"] != LIVE:
+                scope[PRINCIPAL] = await self._authenticate(scope["headers"])
             receive = self._check(scope, headers, lane, receive)
             await self._app(scope, receive, sent.send)
         except HandfastError as error:

@@ -3,11 +3,13 @@
 An endpoint is a coroutine function that takes any of: the `Request`, path parameters (ids), and one body
 model; it returns a `Response`. Serving it is: check the ids, read the bytes, let pydantic validate them in
 one go, call. Nothing else runs: no dependency is solved, no exit stack entered, no response model applied.
+What an operator does (`open_to(..., act=)`) goes on record first.
 """
 
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final, cast, get_args
 
 from fastapi.dependencies.models import Dependant
@@ -21,7 +23,9 @@ from starlette.types import Receive
 from shared.errors import Refused, Transient
 from shared.http.answers import problem_answer
 from shared.http.decode import decoder
+from shared.http.recorder import recorder_of
 from shared.identity import ID_PATTERN
+from shared.security.roles import ACT
 
 Respond = Callable[[Request, Mapping[str, str]], Awaitable[Response]]
 
@@ -39,7 +43,8 @@ class LeanRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         """Return the handler for an application that routes by FastAPI itself."""
-        respond = self.respond = _respond(self.endpoint, self.dependant)
+        act = (self.openapi_extra or {}).get(ACT)
+        respond = self.respond = _respond(self.endpoint, self.dependant, act)
 
         async def handle(request: Request) -> Response:
             return await respond(request, request.path_params)
@@ -64,10 +69,10 @@ async def read_body(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
-def _respond(endpoint: Callable[..., Any], dependant: Dependant) -> Respond:
+def _respond(endpoint: Callable[..., Any], dependant: Dependant, act: str | None = None) -> Respond:
     _check(endpoint, dependant)
     request_name = dependant.request_param_name
-    body_name, decode = _body(endpoint, dependant)
+    body_name, decode, reason_name = _body(endpoint, dependant)
 
     async def respond(request: Request, path_params: Mapping[str, str]) -> Response:
         try:
@@ -80,6 +85,15 @@ def _respond(endpoint: Callable[..., Any], dependant: Dependant) -> Respond:
                 arguments[body_name] = decode(await read_body(request.receive), request)
             if request_name is not None:
                 arguments[request_name] = request
+            if act is not None and (recorder := recorder_of(request)) is not None:
+                reason = getattr(arguments.get(body_name), reason_name, None) if reason_name else None
+                return await recorder.record(
+                    request,
+                    act,
+                    reasoned=bool(reason_name),
+                    reason=reason,
+                    work=partial(endpoint, **arguments),
+                )
             return cast(Response, await endpoint(**arguments))
         except (Refused, Transient) as error:
             return problem_answer(error)
@@ -89,16 +103,18 @@ def _respond(endpoint: Callable[..., Any], dependant: Dependant) -> Respond:
 
 def _body(
     endpoint: Callable[..., Any], dependant: Dependant
-) -> tuple[str, Callable[[bytes, Request], Any] | None]:
+) -> tuple[str, Callable[[bytes, Request], Any] | None, str]:
+    """Return the body's parameter, its decoder, and which field of it says why, as far as there are any."""
     if not dependant.body_params:
-        return "", None
+        return "", None, ""
     parameter = dependant.body_params[0]
     annotation = parameter.field_info.annotation
     choices = [choice for choice in (annotation, *get_args(annotation)) if inspect.isclass(choice)]
     model = next((choice for choice in choices if issubclass(choice, BaseModel)), None)
     if model is None:
         raise TypeError(f"{endpoint.__qualname__}: the body must be a pydantic model, not {annotation}")
-    return parameter.name, decoder(model, optional=not parameter.field_info.is_required())
+    reason_name = next((name for name in ("why", "reason") if name in model.model_fields), "")
+    return parameter.name, decoder(model, optional=not parameter.field_info.is_required()), reason_name
 
 
 def _check(endpoint: Callable[..., Any], dependant: Dependant) -> None:

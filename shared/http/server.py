@@ -17,6 +17,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from shared.errors import HandfastError
 from shared.http.shutdown import DrainingServer
 from shared.http.sockets import BACKLOG, ListeningSocket, bound
 from shared.settings import Settings
@@ -71,7 +72,13 @@ async def serve(
 def run_program(program: str, settings: Settings, create: Callable[[], FastAPI]) -> None:
     """Run a program (a key of `PORTS`) on its port until it is told to stop; exit 1 where it can't start."""
     configure_logging(settings, settings.named(program))
-    app = create()
+    if not settings.authenticated:
+        _log.warning("No authentication: whoever reaches %s may do everything.", settings.host)
+    try:
+        app = create()
+    except HandfastError as error:
+        _log.error("It can't start: %s", error.detail)
+        sys.exit(1)
     settle_garbage()
     try:
         sockets = None if settings.listen_fd is None else listening(settings, program, settings.listen_fd)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
+from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import HandfastError, Refused
@@ -22,6 +23,8 @@ from shared.messaging.letters import DeadLetter, LetterState
 from shared.messaging.purges import Kept
 from shared.messaging.replays import ReplayOutcome
 from shared.messaging.selection_query import Filters
+from shared.security.access import principal_of
+from shared.security.roles import Role, open_to
 
 MOST_REPLAYS: Final = 1_000_000
 MOST_SECONDS: Final = 100 * 366 * 86_400
@@ -35,8 +38,10 @@ class ActRequest(Body):
     who: Text = "operator"
     why: Text | None = None
 
-    def asked(self) -> Asked:
-        return Asked(self.who, self.why)
+    def asked(self, request: Request) -> Asked:
+        """Return who asks: the one whose token was verified, whatever the body says, if there is one."""
+        principal = principal_of(request)
+        return Asked(self.who if principal is None else principal.subject, self.why)
 
 
 class ReplayRequest(ActRequest):
@@ -163,11 +168,12 @@ def letter_act_routes(office: LetterOffice, prefix: str) -> APIRouter:
         status_code=202,
         responses=_REPLAYED,
         summary="Publish a dead letter's record again",
+        openapi_extra=open_to(Role.OPERATOR, act="replay"),
     )
-    async def replay_letter(letter_id: Id, body: ReplayRequest | None = None) -> Response:
-        request = body or ReplayRequest()
+    async def replay_letter(request: Request, letter_id: Id, body: ReplayRequest | None = None) -> Response:
+        wanted = body or ReplayRequest()
         outcome, letter = await office.replay(
-            letter_id, request.asked(), max_replays=request.max_replays, also_parked=request.parked
+            letter_id, wanted.asked(request), max_replays=wanted.max_replays, also_parked=wanted.parked
         )
         under_way = outcome in (ReplayOutcome.PUBLISHED, ReplayOutcome.UNDER_WAY)
         return json_answer(_replayed(outcome, letter), 202 if under_way else 200)
@@ -176,10 +182,11 @@ def letter_act_routes(office: LetterOffice, prefix: str) -> APIRouter:
         "/replays",
         response_model=ReplaysResult,
         summary="Publish some dead letters' records again, each as if it were asked for alone",
+        openapi_extra=open_to(Role.OPERATOR, act="replay"),
     )
-    async def replay_letters(body: ReplaysRequest) -> Response:
+    async def replay_letters(request: Request, body: ReplaysRequest) -> Response:
         answers = await office.replay_each(
-            body.letter_ids, body.asked(), max_replays=body.max_replays, also_parked=body.parked
+            body.letter_ids, body.asked(request), max_replays=body.max_replays, also_parked=body.parked
         )
         items = [_answer(*pair) for pair in zip(body.letter_ids, answers, strict=True)]
         return json_answer(ReplaysResult(items=items))
@@ -189,27 +196,30 @@ def letter_act_routes(office: LetterOffice, prefix: str) -> APIRouter:
         response_model=ParkingResult,
         responses=declared(404, 409),
         summary="Set a dead letter aside: only a replay by its id touches it then",
+        openapi_extra=open_to(Role.OPERATOR, act="park"),
     )
-    async def park_letter(letter_id: Id, body: ActRequest | None = None) -> Response:
-        return _parking(await office.park(letter_id, (body or ActRequest()).asked()))
+    async def park_letter(request: Request, letter_id: Id, body: ActRequest | None = None) -> Response:
+        return _parking(await office.park(letter_id, (body or ActRequest()).asked(request)))
 
     @router.post(
         "/{letter_id}/releases",
         response_model=ParkingResult,
         responses=declared(404, 409),
         summary="Open a parked dead letter again",
+        openapi_extra=open_to(Role.OPERATOR, act="release"),
     )
-    async def release_letter(letter_id: Id, body: ActRequest | None = None) -> Response:
-        return _parking(await office.release(letter_id, (body or ActRequest()).asked()))
+    async def release_letter(request: Request, letter_id: Id, body: ActRequest | None = None) -> Response:
+        return _parking(await office.release(letter_id, (body or ActRequest()).asked(request)))
 
     @router.post(
         "/{letter_id}/edits",
         status_code=201,
         responses=_EDITED,
         summary="Publish a dead letter's record with another value, as a new letter",
+        openapi_extra=open_to(Role.OPERATOR, act="edit"),
     )
-    async def edit_letter(letter_id: Id, body: EditRequest) -> Response:
-        letter, is_new = await office.edit(letter_id, body.content(), body.asked())
+    async def edit_letter(request: Request, letter_id: Id, body: EditRequest) -> Response:
+        letter, is_new = await office.edit(letter_id, body.content(), body.asked(request))
         result = EditResult(letter_id=letter.id, state=letter.state, replaces=letter_id)
         return json_answer(result, 201 if is_new else 200, {"Location": f"{prefix}/{letter.id}"})
 
@@ -217,11 +227,12 @@ def letter_act_routes(office: LetterOffice, prefix: str) -> APIRouter:
         "/purges",
         response_model=PurgeResult,
         summary="Delete dead letters that nobody needs any more, some at a time",
+        openapi_extra=open_to(Role.OPERATOR, act="purge"),
     )
-    async def purge_letters(body: PurgeRequest) -> Response:
+    async def purge_letters(request: Request, body: PurgeRequest) -> Response:
         purged = await office.purge(
             body.selection(),
-            body.asked(),
+            body.asked(request),
             quiet_ms=body.older_than_seconds * 1000,
             force=body.force,
             dry_run=body.dry_run,

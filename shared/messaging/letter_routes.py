@@ -30,8 +30,10 @@ from shared.messaging.letter_views import (
 from shared.messaging.redaction import Redactor
 from shared.messaging.selection import place_of
 from shared.messaging.selection_query import Instant, Selected, millis
+from shared.security.roles import Role, open_to
 
 PREFIX: Final = "/api/v1/dead-letters"
+_OPERATOR: Final = open_to(Role.OPERATOR)
 
 Redact = Annotated[
     bool,
@@ -43,7 +45,12 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
     """Return the routes below /api/v1/dead-letters."""
     router = APIRouter(prefix=PREFIX, tags=["dead letters"])
 
-    @router.get("", response_model=Page[LetterView], summary="List dead letters, oldest first")
+    @router.get(
+        "",
+        response_model=Page[LetterView],
+        summary="List dead letters, oldest first",
+        openapi_extra=_OPERATOR,
+    )
     async def list_letters(
         selection: Selected, redact: Redact = True, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
     ) -> Response:
@@ -53,7 +60,10 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         return json_answer(page_of([letter_view(letter, shown) for letter in letters], next_cursor))
 
     @router.get(
-        "/standings", response_model=StandingsView, summary="Say how it stands with some dead letters"
+        "/standings",
+        response_model=StandingsView,
+        summary="Say how it stands with some dead letters",
+        openapi_extra=_OPERATOR,
     )
     async def show_standings(
         letter_ids: Annotated[
@@ -65,7 +75,12 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         views = [standing_view(standing) for standing in await office.standings(letter_ids)]
         return json_answer(StandingsView(items=views))
 
-    @router.get("/groups", response_model=Page[GroupView], summary="Count dead letters that failed alike")
+    @router.get(
+        "/groups",
+        response_model=Page[GroupView],
+        summary="Count dead letters that failed alike",
+        openapi_extra=_OPERATOR,
+    )
     async def list_groups(
         selection: Selected, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
     ) -> Response:
@@ -74,7 +89,12 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         next_cursor = encode_cursor(groups[-1].fingerprint) if more else None
         return json_answer(page_of([group_view(group) for group in groups], next_cursor))
 
-    @router.get("/history", response_model=Page[ActView], summary="Read the ledger of all acts, oldest first")
+    @router.get(
+        "/history",
+        response_model=Page[ActView],
+        summary="Read the ledger of all acts, oldest first",
+        openapi_extra=_OPERATOR,
+    )
     async def read_history(
         letter_id: Annotated[
             Id | None, Query(alias="letterId", description="Only acts on this letter.")
@@ -95,12 +115,22 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         )
         return _lines(*found)
 
-    @router.get("/replays", response_model=Page[ActView], summary="List what was replayed, oldest first")
+    @router.get(
+        "/replays",
+        response_model=Page[ActView],
+        summary="List what was replayed, oldest first",
+        openapi_extra=_OPERATOR,
+    )
     async def list_replays(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
         after = decode_cursor(cursor, int, str)
         return _lines(*await office.history(act=Act.REPLAY, after=after, limit=limit))
 
-    @router.get("/purges", response_model=Page[ActView], summary="List what was purged, oldest first")
+    @router.get(
+        "/purges",
+        response_model=Page[ActView],
+        summary="List what was purged, oldest first",
+        openapi_extra=_OPERATOR,
+    )
     async def list_purges(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
         after = decode_cursor(cursor, int, str)
         return _lines(*await office.history(act=Act.PURGE, after=after, limit=limit))
@@ -110,6 +140,7 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         response_model=LetterDetails,
         responses=declared(404),
         summary="Show a dead letter and its latest replays",
+        openapi_extra=_OPERATOR,
     )
     async def show_letter(letter_id: Id, redact: Redact = True) -> Response:
         letter, lines = await office.show(letter_id)
@@ -120,6 +151,7 @@ def dead_letter_routes(office: LetterOffice, redactor: Redactor) -> APIRouter:
         response_model=Page[ActView],
         responses=declared(404),
         summary="Read what was done to a letter, also to one that is gone",
+        openapi_extra=_OPERATOR,
     )
     async def read_letter_history(
         letter_id: Id, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None

@@ -19,11 +19,12 @@ from shared.errors import DatabaseUnavailable, HandfastError
 _MESSAGING: Final = "shared/messaging/migrations"
 _TCC: Final = "shared/tcc/migrations"
 _IDEMPOTENCY: Final = "shared/migrations/idempotency"
+_SECURITY: Final = "shared/security/migrations"
 COMPONENTS: Final[dict[str, tuple[str, ...]]] = {
-    "coordinator": (_MESSAGING, "coordinator/migrations"),
-    "order": (_MESSAGING, _TCC, _IDEMPOTENCY, "order_service/migrations"),
-    "stock": (_MESSAGING, _TCC, _IDEMPOTENCY, "stock_service/migrations"),
-    "payment": (_MESSAGING, _TCC, _IDEMPOTENCY, "payment_service/migrations"),
+    "coordinator": (_MESSAGING, _SECURITY, "coordinator/migrations"),
+    "order": (_MESSAGING, _SECURITY, _TCC, _IDEMPOTENCY, "order_service/migrations"),
+    "stock": (_MESSAGING, _SECURITY, _TCC, _IDEMPOTENCY, "stock_service/migrations"),
+    "payment": (_MESSAGING, _SECURITY, _TCC, _IDEMPOTENCY, "payment_service/migrations"),
 }
 """What each program's database is made of: directories of versions, relative to where the packages are."""
 

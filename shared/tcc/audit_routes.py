@@ -6,12 +6,15 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import Transient
 from shared.http.answers import json_answer
 from shared.http.model import View
 from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
+from shared.security.access import insist_on_coordinator
+from shared.security.roles import Role, open_to
 from shared.tcc.audit import Auditor, Discrepancy, Verdict
 
 AUDITS_PATH: Final = "/api/v1/audits"
@@ -43,9 +46,12 @@ def audit_routes(auditors: Sequence[Auditor]) -> APIRouter:
         raise ValueError(f"Two auditors have the same name: {sorted(names)}.")
     router = APIRouter(tags=["audits"])
 
-    @router.post(AUDITS_PATH, response_model=Page[DiscrepancyView])
-    async def audit(repair: Repair = False, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Response:
-        """Compare what this program counts with the rows that it stands for."""
+    @router.post(AUDITS_PATH, response_model=Page[DiscrepancyView], openapi_extra=open_to(Role.SERVICE))
+    async def audit(
+        request: Request, repair: Repair = False, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    ) -> Response:
+        """Compare what this program counts with the rows that it stands for. For the coordinator alone."""
+        insist_on_coordinator(request)
         place = decode_cursor(cursor, int, str)
         first, after = (0, "") if place is None else place
         items: list[dict[str, Any]] = []

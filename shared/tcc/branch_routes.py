@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy import Connection, bindparam, func, select
+from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.clock import iso
@@ -21,6 +22,8 @@ from shared.http.model import Body, Maybe, View
 from shared.http.paging import Cursor, decode_cursor, encode_cursor, page_of
 from shared.identity import Id
 from shared.messaging.letters import branches_with_letters
+from shared.security.access import insist_on_coordinator
+from shared.security.roles import Role, open_to
 from shared.tcc.fence import RESERVATION
 from shared.tcc.routes import Shown
 
@@ -70,11 +73,14 @@ def branch_routes(database: Database, topic: str, lag: Lag) -> APIRouter:
     router = APIRouter(tags=["branches"])
     lean = APIRouter(route_class=LeanRoute, tags=["branches"])
 
-    @router.get(BRANCHES_PATH, response_model=BranchPage)
+    @router.get(BRANCHES_PATH, response_model=BranchPage, openapi_extra=open_to(Role.SERVICE))
     async def list_branches(
-        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = MOST_LISTED, cursor: Cursor = None
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = MOST_LISTED,
+        cursor: Cursor = None,
     ) -> Response:
-        """List every branch by id."""
+        """List every branch by id. For the coordinator alone."""
+        insist_on_coordinator(request)
         place = decode_cursor(cursor, str)
         after = "" if place is None else place[0]
 
@@ -90,9 +96,10 @@ def branch_routes(database: Database, topic: str, lag: Lag) -> APIRouter:
         page = page_of(_views(found[:limit], lettered), more)
         return json_answer({**page, "lag": behind, **({} if total is None else {"total": total})})
 
-    @lean.post(BRANCHES_PATH + "/lookups", response_model=BranchesView)
-    async def look_up_branches(body: LookupBody) -> Response:
-        """Tell of some branches."""
+    @lean.post(BRANCHES_PATH + "/lookups", response_model=BranchesView, openapi_extra=open_to(Role.SERVICE))
+    async def look_up_branches(request: Request, body: LookupBody) -> Response:
+        """Tell of some branches. For the coordinator alone."""
+        insist_on_coordinator(request)
 
         def work(connection: Connection) -> tuple[list[_Row], Collection[str]]:
             rows = connection.execute(_OUTLINE.where(RESERVATION.c.id.in_(body.branch_ids)))

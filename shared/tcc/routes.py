@@ -31,6 +31,15 @@ from shared.http.parameters import (
 from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
 from shared.identity import Id
+from shared.security.access import (
+    asked_by_service,
+    confined_to,
+    forbidden,
+    insist_on_coordinator,
+    own_customer,
+    principal_of,
+)
+from shared.security.roles import CLIENTS, Role, open_to
 from shared.tcc.command import C, Command
 from shared.tcc.fence import Fence
 from shared.tcc.headers import TccHeaders
@@ -83,10 +92,17 @@ def reservation_routes(host: ParticipantHost[C], *, base_url: str, hold_seconds:
         status_code=201,
         response_model=view,
         responses=declared(402, 409, 410, 425),
-        openapi_extra=with_headers(TCC_TRANSACTION_ID, TCC_BRANCH_ID, TCC_DEADLINE),
+        openapi_extra=open_to(*CLIENTS, act="reserve")
+        | with_headers(TCC_TRANSACTION_ID, TCC_BRANCH_ID, TCC_DEADLINE),
         name="reserve",
     )
-    router.add_api_route(path + "/{reservation_id}", door.show, methods=["GET"], response_model=view)
+    router.add_api_route(
+        path + "/{reservation_id}",
+        door.show,
+        methods=["GET"],
+        response_model=view,
+        openapi_extra=open_to(*CLIENTS),
+    )
     router.add_api_route(
         path + "/{reservation_id}",
         door.confirm,
@@ -96,7 +112,7 @@ def reservation_routes(host: ParticipantHost[C], *, base_url: str, hold_seconds:
             202: {"model": view, "description": "Accepted, not yet applied"},
             **declared(404, 409, 410, 425),
         },
-        openapi_extra=with_headers(TCC_TRANSACTION_ID, PREFER),
+        openapi_extra=open_to(*CLIENTS, act="confirm-reservation") | with_headers(TCC_TRANSACTION_ID, PREFER),
     )
     router.add_api_route(
         path + "/{reservation_id}",
@@ -104,10 +120,17 @@ def reservation_routes(host: ParticipantHost[C], *, base_url: str, hold_seconds:
         methods=["DELETE"],
         status_code=204,
         responses={202: {"model": view, "description": "Under way: ask again"}, **declared(404, 409, 425)},
-        openapi_extra=with_headers(TCC_TRANSACTION_ID, TCC_REASON),
+        openapi_extra=open_to(*CLIENTS, act="cancel-reservation")
+        | with_headers(TCC_TRANSACTION_ID, TCC_REASON),
     )
     lists = APIRouter(tags=[participant.collection])
-    lists.add_api_route(path, door.list_all, methods=["GET"], response_model=Page.__class_getitem__(view))
+    lists.add_api_route(
+        path,
+        door.list_all,
+        methods=["GET"],
+        response_model=Page.__class_getitem__(view),
+        openapi_extra=open_to(Role.OPERATOR),
+    )
     router.include_router(lists)
     return router
 
@@ -124,11 +147,13 @@ class _Door(Generic[C]):
     async def reserve(self, request: Request, claim: C, seconds: int | None) -> Response:
         headers = TccHeaders.read(request.scope["headers"])
         if headers.is_try:
+            insist_on_coordinator(request)
             assert headers.branch_id is not None
             if seconds is not None:
                 raise Refused("invalid-request", _NO_SECONDS, 422)
             branch_id, expires_at = headers.branch_id, headers.deadline
         else:
+            claim = _for_customer(request, claim)
             branch_id = self._host.new_id()
             expires_at = self._host.clock.now() + 1000 * (seconds or self._hold_seconds)
         answer = await self._host.handle(
@@ -144,11 +169,13 @@ class _Door(Generic[C]):
         view = self.view(answer.fence)
         return json_answer(view, 201, {"location": view["uri"]})
 
-    async def show(self, reservation_id: Id) -> Response:
+    async def show(self, request: Request, reservation_id: Id) -> Response:
         """Read one reservation."""
         held = await self._host.find(reservation_id)
-        if held is None:
+        if held is None or confined_to(request) not in (None, _customer_of(held)):
             raise unknown(reservation_id)
+        if confined_to(request) is None and asked_by_service(request) is not None:
+            insist_on_coordinator(request)
         return json_answer(self.view(held))
 
     async def confirm(self, request: Request, reservation_id: Id) -> Response:
@@ -158,6 +185,7 @@ class _Door(Generic[C]):
         is decided, and applied when its message has travelled over Kafka: 202 until then.
         """
         transaction_id = TccHeaders.read(request.scope["headers"]).transaction_id
+        await self._insist_on_own(request, reservation_id, transaction_id)
         if transaction_id is not None:
             await self._host.handle(
                 Command(phase=Phase.CONFIRM, branch_id=reservation_id, transaction_id=transaction_id)
@@ -176,6 +204,7 @@ class _Door(Generic[C]):
         Within a transaction one that is unknown here leaves a tombstone, so that its late Try is refused.
         """
         headers = TccHeaders.read(request.scope["headers"])
+        await self._insist_on_own(request, reservation_id, headers.transaction_id)
         answer = await self._host.handle(
             Command(
                 phase=Phase.CANCEL,
@@ -213,11 +242,51 @@ class _Door(Generic[C]):
         view["updatedAt"] = iso(held.updated_at)
         return view
 
+    async def _insist_on_own(self, request: Request, reservation_id: str, transaction_id: str | None) -> None:
+        """Raise Refused where a request is not for its sender to make: for a branch it is the coordinator's,
+        for a standalone reservation that of its customer, to whom others' are unknown."""
+        if transaction_id is not None:
+            insist_on_coordinator(request)
+            return
+        _insist_on_person(request)
+        own = confined_to(request)
+        if own is None:
+            return
+        held = await self._host.find(reservation_id)
+        if held is None or _customer_of(held) != own:
+            raise unknown(reservation_id)
+
     def _accepted(self, held: Fence) -> Response:
         return json_answer(self.view(held), 202, {"location": self._base + held.id, "retry-after": "1"})
 
 
+_PERSONS: Final = frozenset({Role.CUSTOMER, Role.OPERATOR})
 _CONFIRMED: Final = frozenset({State.CONFIRMED})
+
+
+def _insist_on_person(request: Request) -> None:
+    principal = principal_of(request)
+    if principal is not None and not principal.roles & _PERSONS:
+        raise forbidden("A service reserves within a transaction only, and the coordinator calls for it.")
+
+
+def _for_customer(request: Request, claim: C) -> C:
+    """Return a standalone claim as of the customer who makes it; raise Refused (403) for another's."""
+    _insist_on_person(request)
+    own = confined_to(request)
+    if own is None:
+        return claim
+    named: str | None = getattr(claim, "customer_id", None)
+    if named is None:
+        raise forbidden("Nothing here is any customer's own: reservations are made within transactions.")
+    own_customer(request, named, explicitly="customer_id" in claim.model_fields_set)
+    return claim if named == own else claim.model_copy(update={"customer_id": own})
+
+
+def _customer_of(held: Fence) -> str | None:
+    """Return whose a reservation is, as far as its claim names a customer."""
+    claim = None if held.claim is None else pydantic_core.from_json(held.claim)
+    return claim.get("customerId") if isinstance(claim, dict) else None
 
 
 def _reserve_endpoint(door: _Door[C], model: type[BaseModel]) -> Callable[..., Awaitable[Response]]:

@@ -59,7 +59,7 @@ def host_participant(
     program.exchange(
         [confirmation_listener(host, retry), *listeners], publishes=[OUTCOMES], given_up=given_up
     )
-    inquirer = Inquirer(program.caller, settings.url("coordinator"))
+    inquirer = Inquirer(program.peers, settings.url("coordinator"))
     sweeper = Sweeper(
         host,
         inquirer,
@@ -88,7 +88,7 @@ def participant_routes(
     settings = program.settings
     grace_ms = round(settings.reconcile_grace_seconds * 1000)
     own = leftovers(program.database, program.clock, host.participant.topic, grace_ms)
-    confirms = ConfirmProspects(program.database, Inquirer(program.caller, settings.url("coordinator")))
+    confirms = ConfirmProspects(program.database, Inquirer(program.peers, settings.url("coordinator")))
     return [
         reservation_routes(host, base_url=settings.own_url(program.name), hold_seconds=settings.hold_seconds),
         program.dead_letters(ByTopic({host.participant.topic: confirms, **(prospects or {})})),

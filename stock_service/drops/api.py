@@ -13,13 +13,15 @@ from shared.clock import Clock, from_iso, iso
 from shared.database.port import Database
 from shared.http.answers import json_answer
 from shared.http.lean import LeanRoute
-from shared.http.model import Body, Instant, Maybe, View
-from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_from
+from shared.http.model import Body, Instant, Maybe, Text, View
+from shared.http.paging import DEFAULT_LIMIT, Cursor, Limit, Page, decode_cursor, page_from, page_of
 from shared.http.parameters import IDEMPOTENCY_KEY, PREFER, with_headers
 from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
 from shared.idempotency import intent_of
 from shared.identity import Id, NewId
+from shared.security.access import confined_to, own_customer
+from shared.security.roles import CLIENTS, Role, open_to
 from shared.telemetry import current_traceparent
 from stock_service.drops import claims, offers
 from stock_service.drops.claims import Claim
@@ -31,6 +33,7 @@ from stock_service.drops.offers import Offer
 from stock_service.drops.reissue import MOST_AT_ONCE, Reissue, Reissued
 
 PATH: Final = "/api/v1/drops"
+_CLAIM: Final = (Role.CUSTOMER, Role.OPERATOR)
 
 
 def drop_routes(
@@ -47,8 +50,11 @@ def drop_routes(
         methods=["PUT"],
         response_model=DropView,
         responses=declared(409) | {201: {"model": DropView, "description": "Created"}},
+        openapi_extra=open_to(Role.OPERATOR, act="change-drop"),
     )
-    lean.add_api_route(one, drops.get, methods=["GET"], response_model=DropView)
+    lean.add_api_route(
+        one, drops.get, methods=["GET"], response_model=DropView, openapi_extra=open_to(*CLIENTS)
+    )
     lean.add_api_route(
         its_claims,
         taken.claim,
@@ -57,13 +63,37 @@ def drop_routes(
         response_model=ClaimView,
         responses=declared(403, 404, 409)
         | {200: {"model": ClaimView, "description": "Issued (or returned) already"}},
-        openapi_extra=with_headers(IDEMPOTENCY_KEY, PREFER),
+        openapi_extra=open_to(*_CLAIM, act="claim") | with_headers(IDEMPOTENCY_KEY, PREFER),
     )
-    lean.add_api_route(its_claims + "/{customer_id}", taken.get, methods=["GET"], response_model=ClaimView)
-    lean.add_api_route(one + "/reissues", taken.reissue, methods=["POST"], response_model=ReissuedView)
+    lean.add_api_route(
+        its_claims + "/{customer_id}",
+        taken.get,
+        methods=["GET"],
+        response_model=ClaimView,
+        openapi_extra=open_to(*_CLAIM),
+    )
+    lean.add_api_route(
+        one + "/reissues",
+        taken.reissue,
+        methods=["POST"],
+        response_model=ReissuedView,
+        openapi_extra=open_to(Role.OPERATOR, act="reissue"),
+    )
     plain = APIRouter(tags=["drops"])
-    plain.add_api_route(PATH, drops.list_all, methods=["GET"], response_model=Page[DropView])
-    plain.add_api_route(its_claims, taken.list_all, methods=["GET"], response_model=Page[ClaimView])
+    plain.add_api_route(
+        PATH,
+        drops.list_all,
+        methods=["GET"],
+        response_model=Page[DropView],
+        openapi_extra=open_to(*CLIENTS),
+    )
+    plain.add_api_route(
+        its_claims,
+        taken.list_all,
+        methods=["GET"],
+        response_model=Page[ClaimView],
+        openapi_extra=open_to(*_CLAIM),
+    )
     lean.include_router(plain)
     return lean
 
@@ -120,6 +150,7 @@ class ReissueRequest(Body):
     """Which returned claims are to be issued after all."""
 
     claim_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    reason: Text | None = Field(None, description="Why, for the record.")
 
 
 class ReissuedClaim(View):
@@ -181,6 +212,7 @@ class _Claims:
 
         403 `not-open`; 404 `unknown-drop`; 409 `sold-out`, `already-claimed`; 422 `idempotency-key-reused`.
         """
+        own_customer(request, body.customer_id, explicitly=True)
         entered = await self._desk.claim(
             Want(
                 claim_id=self._new_id(),
@@ -196,8 +228,10 @@ class _Claims:
         location = {"location": f"{PATH}/{code}/claims/{claim.customer_id}"}
         return json_answer(_claim(claim), 202 if claim.state is ClaimState.PENDING else 200, location)
 
-    async def get(self, code: Id, customer_id: Id) -> Response:
+    async def get(self, request: Request, code: Id, customer_id: Id) -> Response:
         """Read a customer's latest claim of a drop: one that holds a unit, if there is any."""
+        if confined_to(request) not in (None, customer_id):
+            raise claims.unknown_claim(code, customer_id)
         claim = await self._database.read(
             lambda connection: claims.of_customer(connection, code, customer_id)
         )
@@ -205,6 +239,7 @@ class _Claims:
 
     async def list_all(
         self,
+        request: Request,
         code: Id,
         state: Annotated[ClaimState | None, Query(description="Only claims in this state.")] = None,
         customer_id: Annotated[
@@ -213,7 +248,11 @@ class _Claims:
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response:
-        """List a drop's claims, the oldest first."""
+        """List a drop's claims, the oldest first. A customer sees his own."""
+        own = confined_to(request)
+        if own is not None and customer_id not in (None, own):
+            return json_answer(page_of([], None))
+        customer_id = own or customer_id
         (after,) = decode_cursor(cursor, str) or ("",)
 
         def work(connection: Connection) -> list[Claim]:

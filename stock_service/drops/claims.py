@@ -46,7 +46,7 @@ def of_customer(connection: Connection, code: str, customer_id: str) -> Claim:
     parameters = {"of_code": code, "of_customer": customer_id}
     row = _LATEST_LIVE.row(connection, parameters) or _LATEST.row(connection, parameters)
     if row is None:
-        raise NotFound(f"Customer {customer_id} has claimed nothing of drop {code}.", "unknown-claim")
+        raise unknown_claim(code, customer_id)
     return _claim(row)
 
 
@@ -126,3 +126,8 @@ _DUE: Final = Prepared(
     .with_for_update(skip_locked=True)
 )
 _OWED: Final = Prepared(select(DROP_CLAIM).where(OWED).order_by(DROP_CLAIM.c.id).limit(bindparam("most")))
+
+
+def unknown_claim(code: str, customer_id: str) -> NotFound:
+    """Return what is said of a claim that there isn't, or that is another customer's."""
+    return NotFound(f"Customer {customer_id} has claimed nothing of drop {code}.", "unknown-claim")

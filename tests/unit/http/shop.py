@@ -20,8 +20,11 @@ from shared.http.parameters import PREFER, TCC_TRANSACTION_ID, with_headers
 from shared.http.prefer import wait_seconds
 from shared.http.problems import declared
 from shared.identity import ID_PATTERN, Id
+from shared.security.roles import open_to
 from shared.settings import Settings
 from shared.telemetry import Metrics, current_traceparent
+
+ANYBODY = open_to()
 
 
 class Line(Body):
@@ -76,7 +79,7 @@ class Shop:
             status_code=201,
             response_model=OrderView,
             responses=declared(409),
-            openapi_extra=with_headers(PREFER),
+            openapi_extra=ANYBODY | with_headers(PREFER),
         )
         async def place(request: Request, body: NewOrder) -> Response:
             await self.work()
@@ -87,13 +90,13 @@ class Shop:
             self.orders[order_id] = view
             return json_answer(view, 201, {"Location": f"/api/v1/orders/{order_id}"})
 
-        @router.get("/{order_id}", response_model=OrderView)
+        @router.get("/{order_id}", response_model=OrderView, openapi_extra=ANYBODY)
         async def show(order_id: Id) -> Response:
             if order_id not in self.orders:
                 raise NotFound(f"There is no order {order_id}.")
             return json_answer(self.orders[order_id])
 
-        @router.put("/{order_id}", status_code=204, openapi_extra=with_headers(TCC_TRANSACTION_ID))
+        @router.put("/{order_id}", status_code=204, openapi_extra=ANYBODY | with_headers(TCC_TRANSACTION_ID))
         async def confirm(request: Request, order_id: Id) -> Response:  # noqa: ARG001 - the path names it
             transaction = request.headers.get("tcc-transaction-id", "-")
             if re.fullmatch(ID_PATTERN, transaction) is None:
@@ -101,13 +104,13 @@ class Shop:
             await self.work()
             return no_content()
 
-        @router.delete("/{order_id}", status_code=204, responses=declared(409))
+        @router.delete("/{order_id}", status_code=204, responses=declared(409), openapi_extra=ANYBODY)
         async def cancel(order_id: Id) -> Response:
             if order_id == "confirmed":
                 raise Refused("order-confirmed", "Ask for a refund.", balance=7)
             return no_content()
 
-        @router.post("/{order_id}/retries", status_code=202)
+        @router.post("/{order_id}/retries", status_code=202, openapi_extra=ANYBODY)
         async def retry(order_id: Id, body: Line | None = None) -> Response:
             return json_answer({"orderId": order_id, "line": body}, 202)
 
@@ -120,7 +123,7 @@ class Shop:
     def _plain(self) -> APIRouter:
         router = APIRouter(prefix="/api/v1")
 
-        @router.get("/orders", response_model=Page[OrderView])
+        @router.get("/orders", response_model=Page[OrderView], openapi_extra=ANYBODY)
         async def list_orders(limit: Limit = 50, cursor: Cursor = None) -> Response:
             after = decode_cursor(cursor, str)
             names = sorted(name for name in self.orders if after is None or name > after[0])

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.http.dispatch import Dispatch
 from shared.http.lean import LeanRoute
 from tests.unit.http.shop import Shop
 from tests.unit.http.test_bodies import assert_problem
@@ -154,3 +155,14 @@ def test_an_endpoint_that_cant_be_served_lean_is_refused_when_it_is_declared() -
     for endpoint in (with_query, not_async, with_dict):
         with pytest.raises(TypeError, match=endpoint.__name__):
             router.add_api_route("/x", endpoint, methods=["POST"])
+
+
+def test_a_route_that_does_not_say_whom_it_is_open_to_stops_the_start() -> None:
+    router = APIRouter(prefix="/api/v1")
+
+    @router.get("/silent")
+    async def silent() -> Response:
+        return Response()
+
+    with pytest.raises(TypeError, match=r"/api/v1/silent.*open_to"):
+        Dispatch(router.routes, router)

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from shared.messaging.kafka_settings import KafkaSettings
+from shared.security.settings import AuthenticationSettings
 from shared.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -55,10 +56,11 @@ def variable(field: str) -> str:
 
 def render() -> str:
     """Return the whole page."""
-    common, kafka = Settings.model_fields, KafkaSettings.model_fields
+    common, kafka, who = (one.model_fields for one in (Settings, KafkaSettings, AuthenticationSettings))
     parts = [_HEAD, "## Common to all programs\n"]
-    parts.append(_table({name: field for name, field in common.items() if name not in kafka}))
+    parts.append(_table({name: field for name, field in common.items() if name not in kafka | who}))
     parts += ["## Apache Kafka, for all programs\n", _table(kafka)]
+    parts += ["## Authentication, for all programs\n", _table(who)]
     for title, package in PROGRAMS.items():
         own = {
             name: field
@@ -87,7 +89,7 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.default
     if value is PydanticUndefined:
         return "none: must be set"
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "empty"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -1,0 +1,1 @@
+"""Versions of the record of operators' acts."""
