@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import httpx
 
+from cli.credentials import bearer
 from cli.outcome import CommandError, NothingMatched, OutOfReach
 from shared.settings import Settings
 
@@ -40,7 +41,10 @@ class Api:
     def __init__(self, settings: Settings, transport: httpx.BaseTransport | None = None) -> None:
         self._settings = settings
         self._client = httpx.Client(
-            trust_env=False, timeout=httpx.Timeout(40.0, connect=3.0), transport=transport
+            trust_env=False,
+            timeout=httpx.Timeout(40.0, connect=3.0),
+            transport=transport,
+            auth=bearer(settings),
         )
 
     def __enter__(self) -> Self:
@@ -113,4 +117,6 @@ def _problem(program: str, reply: httpx.Response) -> CommandError:
         return OutOfReach(f"the {program} service says {reply.status_code}: {detail}")
     if reply.status_code == httpx.codes.NOT_FOUND:
         return NothingMatched(detail)
+    if slug == "unauthenticated":
+        detail = "a token is asked for: set HANDFAST_TOKEN or HANDFAST_TOKEN_FILE"
     return Refusal(slug, reply.status_code, detail)

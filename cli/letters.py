@@ -4,14 +4,13 @@ Each program keeps the letters of what it could not apply; together they look li
 in which they were written.
 """
 
-import getpass
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
 from cli.api import Api, Json
+from cli.credentials import login_name
 from cli.outcome import NothingMatched, OutOfReach
 from cli.selection import Selection
 from shared.settings import PORTS
@@ -112,15 +111,7 @@ def one(api: Api, letter_id: str, *, redact: bool = True) -> Letter:
 
 def asked(why: str | None) -> Json:
     """Return the part of a request that says who is at the terminal, and why this is wanted."""
-    return {"who": _who(), **({} if why is None else {"why": why})}
-
-
-def _who() -> str:
-    """Return the login name, or the user's number where that has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
+    return {"who": login_name(), **({} if why is None else {"why": why})}
 
 
 def error_of(view: Json) -> str:

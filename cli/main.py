@@ -21,6 +21,7 @@ COMMANDS = {
     "drops": "cli.commands.drops:drops",
     "tx": "cli.commands.transactions:transactions",
     "dlt": "cli.commands.dead_letters:dead_letters",
+    "audit": "cli.commands.audit:audit",
     "db": "cli.commands.database:database",
     "reconcile": "cli.commands.reconcile:reconcile",
     "bench": "cli.commands.bench:bench",

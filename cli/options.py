@@ -22,6 +22,7 @@ Wait = Annotated[
     int | None,
     typer.Option(min=0, max=30, metavar="SECONDS", help="Wait for the final state.", show_default=False),
 ]
+Why = Annotated[str | None, typer.Option(help="The reason, for the record.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for another program to read.")]
 
 
@@ -40,6 +41,11 @@ def load_settings(port_offset: int | None = None, data_dir: Path | None = None) 
             for e in error.errors()
         )
         raise Usage(f"settings that can't be used: {wrong}") from error
+
+
+def reasoned(why: str | None) -> dict[str, Any]:
+    """Return the part of a request's body that says why."""
+    return {} if why is None else {"reason": why}
 
 
 def levels(text: str, option: str = "--in-flight") -> list[int]:

@@ -13,15 +13,17 @@ READY_WITHIN = 60.0
 """Seconds after which a stack that isn't ready is given up (it takes about five)."""
 
 
-async def wait_until_ready(urls: Mapping[str, str], announce: Callable[[str], None]) -> None:
+async def wait_until_ready(
+    urls: Mapping[str, str], announce: Callable[[str], None], auth: httpx.Auth | None = None
+) -> None:
     """Return once all programs are ready; raise OutOfReach, saying what keeps them, if they don't get there.
 
-    urls: by name of program, each without a slash at its end.
+    urls: by name of program, each without a slash at its end; auth: adds the token, if one is needed.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + READY_WITHIN
     waiting = dict.fromkeys(urls, "not asked yet")
-    async with _client() as client:
+    async with _client(auth) as client:
         while waiting:
             problems = await asyncio.gather(*(_problem(client, urls[name]) for name in waiting))
             answers = dict(zip(waiting, problems, strict=True))
@@ -35,17 +37,19 @@ async def wait_until_ready(urls: Mapping[str, str], announce: Callable[[str], No
                 await asyncio.sleep(0.1)
 
 
-async def ensure_samples(directory: DataDirectory, stock_url: str, payment_url: str) -> bool:
+async def ensure_samples(
+    directory: DataDirectory, stock_url: str, payment_url: str, auth: httpx.Auth | None = None
+) -> bool:
     """Put the sample data into a new data directory; return whether it was new."""
     if directory.has_samples:
         return False
-    async with _client() as client:
+    async with _client(auth) as client:
         directory.note_samples(await put_samples(client, stock_url, payment_url))
     return True
 
 
-def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, timeout=5.0)
+def _client(auth: httpx.Auth | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, timeout=5.0, auth=auth)
 
 
 async def _problem(client: httpx.AsyncClient, url: str) -> str | None:

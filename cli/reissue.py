@@ -47,11 +47,16 @@ def returned_of(api: Api, code: str) -> list[Json]:
     return list(api.items("stock", f"/drops/{quote(code, safe='')}/claims", {"state": "RETURNED"}))
 
 
-def reissue_all(api: Api, returned: Sequence[Json], advance: Callable[[], None]) -> list[Reissued]:
-    """Have claims issued again; return what came of each, in their order. advance: one more is decided."""
+def reissue_all(
+    api: Api, returned: Sequence[Json], advance: Callable[[], None], reason: Json | None = None
+) -> list[Reissued]:
+    """Have claims issued again; return what came of each, in their order.
+
+    advance: one more is decided; reason: the part of each request that says why.
+    """
     results: list[Reissued] = []
     for batch in _batches(returned):
-        for result in _reissue(api, batch):
+        for result in _reissue(api, batch, reason or {}):
             results.append(result)
             advance()
     return results
@@ -69,9 +74,9 @@ def _batches(returned: Sequence[Json]) -> Iterator[list[Json]]:
         yield batch
 
 
-def _reissue(api: Api, batch: Sequence[Json]) -> list[Reissued]:
+def _reissue(api: Api, batch: Sequence[Json], reason: Json) -> list[Reissued]:
     code = str(batch[0]["code"])
-    body = {"claimIds": [claim["claimId"] for claim in batch]}
+    body = {"claimIds": [claim["claimId"] for claim in batch], **reason}
     try:
         answer = api.send("POST", "stock", f"/drops/{quote(code, safe='')}/reissues", body)
     except CommandError as failure:

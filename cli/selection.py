@@ -19,7 +19,6 @@ from shared.settings import PORTS
 
 Everything = Annotated[bool, typer.Option("--all", help="All of them; needs --yes.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Yes, that is meant.")]
-Why = Annotated[str | None, typer.Option(help="The reason, for the ledger.")]
 
 _AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

@@ -175,6 +175,11 @@ def _settings_of(
         for name in ("database_url", "database_schema")
         if (variable := f"HANDFAST_{name.upper()}") in environment
     }
+    told |= {
+        variable.removeprefix("HANDFAST_").lower(): value
+        for variable, value in environment.items()
+        if variable.startswith(("HANDFAST_AUTH_", "HANDFAST_TOKEN"))
+    }
     settings = Settings(port_offset=offset, data_dir=directory, **told)
     return ephemeral_settings(settings, directory) if ephemeral else settings
 

@@ -129,12 +129,16 @@ class Stack:
             # SIGTERM would have it drain first, and there is nobody to whom its clients could go.
             self._supervisor.start(instance.name, partial(self._launch, instance), signal.SIGINT)
         # Imported only now, so that the fork server could begin a tenth of a second earlier.
+        from cli.credentials import insist_on_token
         from cli.readiness import ensure_samples, wait_until_ready
 
+        auth = insist_on_token(self._settings)
+        if not self._settings.authenticated:
+            self._announce(f"no authentication: whoever reaches {self._settings.host} may do everything")
         urls = {instance.name: self._local(instance.port) for instance in self._instances}
-        await self._unless_hopeless(wait_until_ready(urls, self._announce))
+        await self._unless_hopeless(wait_until_ready(urls, self._announce, auth))
         stock, payment = (self._local(self._settings.port(name)) for name in ("stock", "payment"))
-        if await ensure_samples(self._directory, stock, payment):
+        if await ensure_samples(self._directory, stock, payment, auth):
             self._announce("sample products and accounts created")
         self._announce("ready")
         for program in self._programs:
@@ -179,10 +183,12 @@ class Stack:
         await self._supervisor.restart(name, self._settings.drain_seconds + STOPPED_WITHIN)
 
     async def _until_ready(self, name: str) -> None:
+        from cli.credentials import insist_on_token
         from cli.readiness import wait_until_ready
 
         port = next(instance.port for instance in self._instances if instance.name == name)
-        await wait_until_ready({name: self._local(port)}, self._announce)
+        auth = insist_on_token(self._settings)
+        await wait_until_ready({name: self._local(port)}, self._announce, auth)
 
     def _renew_broker_if_due(self, renewal: Renewal) -> None:
         pid = self._supervisor.pids().get(BROKER)

@@ -9,7 +9,7 @@ import typer
 
 from cli.api import Api, Json
 from cli.console import Console
-from cli.options import AsJson, Limit, PortOffset, Wait, load_settings
+from cli.options import AsJson, Limit, PortOffset, Wait, Why, load_settings, reasoned
 from cli.outcome import CommandError, NothingMatched, Usage
 from cli.reissue import Reissued, reissue_all, returned_of
 
@@ -116,6 +116,7 @@ def claim(
 def reissue(
     code: Annotated[str | None, typer.Argument(help="Of this drop.", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Of every drop.")] = False,
+    why: Why = None,
     as_json: AsJson = False,
     port_offset: PortOffset = None,
 ) -> None:
@@ -132,7 +133,7 @@ def reissue(
         if not returned:
             raise NothingMatched("no returned claim")
         with console.progress("reissued", len(returned)) as advance:
-            results = reissue_all(api, returned, advance)
+            results = reissue_all(api, returned, advance, reasoned(why))
     _say(console, results, as_json)
     if failed := [result for result in results if result.failed]:
         raise CommandError(f"{len(failed)} of {len(results)} claims are not issued again")

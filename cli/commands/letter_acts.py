@@ -14,10 +14,10 @@ from cli.api import Api, Json
 from cli.console import Console
 from cli.editor import edited
 from cli.letters import OPEN, PARKED, REPLAYING, SETTLED, Found, Letter, asked, find, one, path, to_replay
-from cli.options import AsJson, PortOffset, load_settings
+from cli.options import AsJson, PortOffset, Why, load_settings
 from cli.outcome import CommandError, NothingMatched, Usage
 from cli.replays import AT_ONCE, DONE, Fate, Manner, Result, replay
-from cli.selection import Everything, Selection, Why, Yes, selecting
+from cli.selection import Everything, Selection, Yes, selecting
 
 LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Letters, by their ids.")]
 

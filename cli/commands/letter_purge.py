@@ -8,9 +8,9 @@ import typer
 from cli.api import Api, Json
 from cli.console import Console
 from cli.letters import asked
-from cli.options import AsJson, PortOffset, load_settings
+from cli.options import AsJson, PortOffset, Why, load_settings
 from cli.outcome import CommandError, NothingMatched, OutOfReach, Usage
-from cli.selection import Everything, Selection, Why, Yes, seconds, selecting
+from cli.selection import Everything, Selection, Yes, seconds, selecting
 
 PAGE: Final = 200
 _KEPT: Final = {

@@ -6,7 +6,7 @@ import typer
 
 from cli.api import Answer, Api, Json, Refusal
 from cli.console import Console
-from cli.options import AsJson, PortOffset, load_settings
+from cli.options import AsJson, PortOffset, Why, load_settings, reasoned
 from cli.outcome import CommandError
 
 PATH: Final = "/reconciliations"
@@ -16,6 +16,7 @@ _COUNTED: Final = ("participant", "kind", "verdict", "found", "repaired")
 
 def reconcile(
     dry_run: Annotated[bool, typer.Option(help="Say what would be repaired, and repair nothing.")] = False,
+    why: Why = None,
     as_json: AsJson = False,
     port_offset: PortOffset = None,
 ) -> None:
@@ -26,7 +27,7 @@ def reconcile(
     """
     console = Console()
     with Api(load_settings(port_offset)) as api:
-        run = _follow(api, console, _begin(api, dry_run))
+        run = _follow(api, console, _begin(api, {"dryRun": dry_run, **reasoned(why)}))
         findings = list(api.items("coordinator", f"{PATH}/{run['reconciliationId']}/findings"))
     if as_json:
         console.json({**run, "findings": findings})
@@ -41,11 +42,11 @@ def reconcile(
         raise CommandError(f"{left} of {run['found']} findings are left")
 
 
-def _begin(api: Api, dry_run: bool) -> Json:
+def _begin(api: Api, body: Json) -> Json:
     """Begin a run; where one of the other sort is under way, once that has ended."""
     while True:
         try:
-            return _body(api.send("POST", "coordinator", PATH, {"dryRun": dry_run}))
+            return _body(api.send("POST", "coordinator", PATH, body))
         except Refusal as refusal:
             if refusal.slug != BUSY:
                 raise

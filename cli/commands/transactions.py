@@ -8,7 +8,7 @@ import typer
 
 from cli.api import Api, Json
 from cli.console import Console
-from cli.options import AsJson, Limit, PortOffset, load_settings
+from cli.options import AsJson, Limit, PortOffset, Why, load_settings, reasoned
 from cli.outcome import NothingMatched
 from cli.timeline import draw
 
@@ -65,10 +65,13 @@ def show(transaction_id: TransactionId, as_json: AsJson = False, port_offset: Po
 
 
 @transactions.command()
-def retry(transaction_id: TransactionId, as_json: AsJson = False, port_offset: PortOffset = None) -> None:
+def retry(
+    transaction_id: TransactionId, why: Why = None, as_json: AsJson = False, port_offset: PortOffset = None
+) -> None:
     """Drive one transaction now, instead of at the end of its back-off."""
     with Api(load_settings(port_offset)) as api:
-        transaction = api.send("POST", "coordinator", f"{_path(transaction_id)}/retries").body or {}
+        path = f"{_path(transaction_id)}/retries"
+        transaction = api.send("POST", "coordinator", path, reasoned(why) or None).body or {}
     console = Console()
     if as_json:
         console.json(transaction)
