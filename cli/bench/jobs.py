@@ -9,7 +9,8 @@ class Job:
 
     kind: "handfast", "raw", "claims" or "post"; urls: of the orders' front door, of three bare participants,
     of the stock service, or of one bare participant; name: begins the ids of the orders (or claims); product:
-    what they order (or the drop's code); customers: how many claim.
+    what they order (or the drop's code); customers: how many claim; token: of the customer who orders, if one
+    is asked for.
     """
 
     kind: str
@@ -19,6 +20,7 @@ class Job:
     in_flight: int
     product: str = ""
     customers: int = 1
+    token: str = ""
 
 
 @dataclass(slots=True)

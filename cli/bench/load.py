@@ -80,7 +80,8 @@ async def place(session: aiohttp.ClientSession, job: Job, number: int) -> Answer
     """Place an order; it is accepted when it was answered 201, its outcome then being decided and durable."""
     order_id = f"{job.name}-{number}"
     body = {"orderId": order_id, "productId": job.product, "qty": 1, "paymentAmt": 1}
-    async with session.post(f"{job.urls[0]}/api/v1/orders", json=body) as answer:
+    headers = {"Authorization": f"Bearer {job.token}"} if job.token else None
+    async with session.post(f"{job.urls[0]}/api/v1/orders", json=body, headers=headers) as answer:
         text = await answer.read()
     if answer.status != 201:
         raise _unexpected(answer.status, text)

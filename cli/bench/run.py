@@ -62,10 +62,11 @@ def generator() -> Iterator[Generator]:
 
 
 class Handfast:
-    """A stack under measurement, with one product to sell."""
+    """A stack under measurement, with one product to sell. token: of its customer, where one is needed."""
 
-    def __init__(self, stack: OwnStack, load: Generator) -> None:
+    def __init__(self, stack: OwnStack, load: Generator, token: str = "") -> None:
         self._load = load
+        self._token = token
         self._api = Api(stack.settings)
         self._stack = stack
         self._url = stack.settings.url("order")
@@ -76,7 +77,7 @@ class Handfast:
         """Place orders, wait until all are settled, and add what that took to the figures."""
         pids = [process["pid"] for process in self._stack.processes().values()]
         before = cpu_seconds(pids)
-        job = Job("handfast", [self._url], name, orders, figures.in_flight, PRODUCT)
+        job = Job("handfast", [self._url], name, orders, figures.in_flight, PRODUCT, token=self._token)
         result = self._load.run(job)
         self._wait_until_settled()
         after = cpu_seconds(pids)
