@@ -65,6 +65,8 @@ class IssuerKeys:
 
     async def find(self, kid: str | None, alg: str) -> Any:
         if self._age() > self._max_age:
+            if not self._may_ask():
+                raise Unreachable(self._problem)
             await self._fetch()
         key = self._known(kid, alg)
         if key is None and self._may_ask():

@@ -50,13 +50,15 @@ def main() -> None:
                 measured.round(figures[name], f"{number}", ORDERS)
             rates = ", ".join(f"{name} {one.rates[-1]:.0f}/s" for name, one in figures.items())
             console.line(f"round {number} of {ROUNDS}: {rates}")
+        bare = figures["without"].summary()["cpuMicrosecondsPerOrder"]
         for name, measured in stacks.items():
             measured.check()
             rates_without = figures["without"].rates
-            ratios = [rate / bare for rate, bare in zip(figures[name].rates, rates_without, strict=True)]
+            ratios = [rate / other for rate, other in zip(figures[name].rates, rates_without, strict=True)]
             median = statistics.median(figures[name].rates)
             told = f"{statistics.median(ratios):.2f} of without ({min(ratios):.2f} to {max(ratios):.2f})"
-            console.line(f"{name:<8} {median:6.0f} orders/s, {told}")
+            cpu = figures[name].summary()["cpuMicrosecondsPerOrder"]
+            console.line(f"{name:<8} {median:6.0f} orders/s, {told}; {cpu} us CPU an order, {cpu / bare:.2f}")
 
 
 if __name__ == "__main__":

@@ -158,3 +158,16 @@ async def test_an_unnamed_key_is_the_only_one_or_none() -> None:
         await keys.find("third", "RS256")
     with pytest.raises(UnknownKey):
         await keys.find(None, "RS256")
+
+
+async def test_an_issuer_that_is_away_is_not_asked_by_every_request() -> None:
+    issuer = Issuer()
+    keys = keys_of(issuer)
+    issuer.redirects = True
+    for _ in range(50):
+        with pytest.raises(Unreachable):
+            await keys.find("first", "RS256")
+    assert issuer.fetched == 1
+    issuer.redirects = False
+    await asyncio.sleep(REFETCH_SECONDS)
+    assert (await keys.find("first", "RS256")).kid == "first"
