@@ -11,7 +11,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-postgres test-kafka test-deployment check bench year reconcile chaos proof soak docs lock secrets clean
+.PHONY: help setup demo up test test-postgres test-kafka test-cdc test-deployment check bench year reconcile chaos proof soak docs lock secrets clean
 
 help: ## list the tasks
 	@echo "Handfast: make <task> [ARGS=\"...\"]"
@@ -42,6 +42,10 @@ test-postgres: setup ## run the contract, the services and what kills them on a 
 # Apache Kafka comes from Maven Central (mvn and Java 17 or newer), and runs wherever the embedded broker would.
 test-kafka: setup ## run what uses a broker on Apache Kafka and PostgreSQL, both of their own (minutes)
 	$(BIN)/python -m pytest --kafka --postgres -k "postgres or kafka or records" $(or $(ARGS),-n 3 --dist loadfile tests/integration/messaging tests/integration/hostile/test_records.py tests/e2e/test_kafka.py tests/e2e/test_kills.py tests/e2e/test_chaos.py)
+
+# Kafka Connect and Debezium come from Maven Central as Kafka does.
+test-cdc: setup ## have Debezium publish what the programs have to say, as docker-compose.yml does (minutes)
+	$(BIN)/python -m pytest --postgres $(or $(ARGS),tests/cdc)
 
 # Go brings what docker compose reads its files with, and pip the schemas of Kubernetes; kubectl has to be there.
 test-deployment: setup ## hold what is deployed against its schemas, and run what docker-compose.yml describes

@@ -5,10 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deployment.postgres import Guarded
-from tests.integration.conftest import kafka_bootstrap
 from tests.postgres import CannotRun, server
-
-__all__ = ["kafka_bootstrap"]
 
 
 @pytest.fixture(scope="session")

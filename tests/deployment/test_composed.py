@@ -10,18 +10,17 @@ from cli.api import Api
 from tests.deployment.composed import Composed
 from tests.deployment.postgres import Guarded
 from tests.e2e.waiting import eventually
+from tests.kafka import Kafka
 from tests.ports import free_port
 
 pytestmark = pytest.mark.at_length
 
 
-def test_an_order_goes_through_what_compose_describes(
-    tmp_path: Path, guarded: Guarded, kafka_bootstrap: str
-) -> None:
+def test_an_order_goes_through_what_compose_describes(tmp_path: Path, guarded: Guarded, kafka: Kafka) -> None:
     with ValkeyServer(port=free_port(), config={"save": "", "appendonly": "no"}) as valkey:
         addresses = {
             "postgres:5432": guarded.address,
-            "kafka:9092": kafka_bootstrap,
+            "kafka:9092": kafka.bootstrap,
             "valkey:6379": f"127.0.0.1:{valkey.port}",
         }
         composed = Composed(tmp_path, guarded.secrets, addresses)
