@@ -14,6 +14,7 @@ from cli.bench.run import compare, write_report
 from cli.commands.bench_contention import contention
 from cli.commands.bench_databases import databases
 from cli.commands.bench_drops import drops
+from cli.commands.bench_instances import instances
 from cli.commands.bench_stuck import stuck
 from cli.console import Console
 from cli.machine import describe
@@ -24,6 +25,7 @@ bench = typer.Typer()
 bench.command()(contention)
 bench.command()(drops)
 bench.command()(databases)
+bench.command()(instances)
 bench.command()(stuck)
 
 
