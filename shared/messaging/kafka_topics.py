@@ -18,6 +18,8 @@ from shared.messaging.kafka_topic_shape import COMPARED, TopicShape
 BROKER_ERRORS: Final = (KafkaError, OSError, TimeoutError, AssertionError)
 """What a broker that is away, going away or confused shows itself as; TimeoutError is asyncio's, too."""
 TOPICS_SECONDS: Final = 10.0
+CONFIGS_SECONDS: Final = 5.0
+"""How long the settings of topics are waited for, which is all that isn't needed to go on."""
 CLOSE_SECONDS: Final = 1.0
 _NO_ERROR: Final = 0
 
@@ -107,11 +109,18 @@ class KafkaTopics:
         new = [topic for topic in topics if topic in there and topic not in self._compared]
         if not new:
             return
-        configs = await _configs(admin, new)
+        self._compared.update(new)
+        try:
+            async with asyncio.timeout(CONFIGS_SECONDS):
+                configs = await _configs(admin, new)
+        except BROKER_ERRORS as error:
+            # Some end the connection over the question. The topics are there all the same.
+            log.info("The broker doesn't tell the settings of topics: %r", error)
+            await self.close()
+            return
         for topic in new:
             for difference in self._shape.differences(topics[topic], there[topic], configs.get(topic, {})):
                 log.warning("Topic %s is there and stays as it is: %s.", topic, difference)
-        self._compared.update(new)
 
     async def _started(self) -> AIOKafkaAdminClient:
         if self._admin is None:

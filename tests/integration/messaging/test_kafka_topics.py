@@ -56,6 +56,23 @@ async def test_a_topic_that_cannot_be_made_is_said(kafka: Kafka, store: Database
         await broker.close()
 
 
+async def test_a_broker_that_does_not_tell_settings_keeps_its_topics(
+    kafka_bootstrap: str, store: Database, pytestconfig: pytest.Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The embedded one ends the connection over the question."""
+    async with world(kafka_bootstrap, store) as w:
+        broker = broker_of(w, TopicShape())
+        caplog.set_level(logging.INFO, LOGGER)
+        topics = {f"ours-{w.topic}": 3}
+        assert await broker.ensure_topics(topics) == set(topics)
+        for _ in range(2):
+            assert await broker.ensure_topics(topics) == frozenset()
+        await broker.close()
+        said = [record.message for record in caplog.records if record.name == LOGGER]
+        assert len(said) == (0 if pytestconfig.getoption("--kafka") else 1)
+        assert all(line.startswith("The broker doesn't tell the settings of topics: ") for line in said)
+
+
 @pytest.mark.on_kafka
 async def test_apache_kafka_numbers_producers(kafka: Kafka) -> None:
     assert await numbered(kafka.bootstrap)
