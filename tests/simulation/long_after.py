@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from tests.simulation.operator import LETTERS as OPERATED
 from tests.simulation.operator import LOOK, Operator
 from tests.simulation.world import RETENTION_PAUSE_SECONDS, World
 
@@ -43,16 +44,15 @@ FORGOTTEN: Final[Mapping[str, Sequence[str]]] = {
 }
 """Of these nothing is to be left."""
 HELD: Final = "SELECT count(*) FROM reservation WHERE state NOT IN ('CONFIRMED', 'CANCELLED')"
-OPEN: Final = (
-    "SELECT count(*) FROM letter WHERE state NOT IN ('EDITED', 'SETTLED') AND transaction_id IS NOT NULL"
-)
+OPEN: Final = f"{OPERATED} AND transaction_id IS NOT NULL"
 UNSETTLED: Final[Mapping[str, Sequence[str]]] = {
     "coordinator": (OPEN,),
     "order": (HELD, OPEN),
     "stock": (HELD, OPEN),
     "payment": (HELD, OPEN),
 }
-"""Nor of these. A standalone Confirm whose reservation nobody knows any more stays a letter: an alarm."""
+"""Nor of these. What nothing can settle stays a letter, an alarm: a standalone Confirm whose reservation
+nobody knows any more, and a record that none of ours published."""
 BRANCHES: Final = (
     "SELECT id, transaction_id, state FROM reservation WHERE transaction_id IS NOT NULL ORDER BY id"
 )
