@@ -286,11 +286,12 @@ class Settings(AuthenticationSettings, KafkaSettings):
                 f"HANDFAST_LETTER_RETENTION_HOURS ({letters:g}) must be longer than "
                 f"HANDFAST_TOPIC_RETENTION_HOURS ({topics:g})"
             )
-        least = letters + 2 * topics + self.skew_allowance_seconds / 3_600
+        # Twice: a Try that is late by half of a branch's retention is taken for one of long ago.
+        least = letters + 2 * topics + 2 * self.skew_allowance_seconds / 3_600
         if self.transaction_retention_hours <= least:
             raise ValueError(
                 f"HANDFAST_TRANSACTION_RETENTION_HOURS ({self.transaction_retention_hours:g}) must be longer "
-                "than HANDFAST_LETTER_RETENTION_HOURS, twice HANDFAST_TOPIC_RETENTION_HOURS and "
+                "than HANDFAST_LETTER_RETENTION_HOURS, twice HANDFAST_TOPIC_RETENTION_HOURS and twice "
                 f"HANDFAST_SKEW_ALLOWANCE_SECONDS together ({least:g} hours)"
             )
         return self

@@ -34,8 +34,8 @@ RETENTION_PAUSE_SECONDS: Final = 5.0
 RETENTION: Final[Mapping[str, Any]] = {
     "topic_retention_hours": 300 / 3_600,
     "letter_retention_hours": 330 / 3_600,
-    # A clock that is ten minutes ahead leaves some of it.
-    "transaction_retention_hours": 1_020 / 3_600,
+    # Half of it is more than any two clocks are apart: one may be ten minutes ahead, another ten behind.
+    "transaction_retention_hours": 2_460 / 3_600,
     "idempotency_retention_hours": 1.0,
     "retention_pause_seconds": RETENTION_PAUSE_SECONDS,
 }

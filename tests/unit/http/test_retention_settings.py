@@ -39,3 +39,10 @@ def test_the_skew_between_clocks_counts() -> None:
             letter_retention_hours=2,
             transaction_retention_hours=4.1,
         )
+
+
+def test_a_try_within_the_skew_allowance_is_never_one_of_long_ago() -> None:
+    seconds = {"topic": 1 / 3_600, "letter": 2 / 3_600}
+    with pytest.raises(ValidationError, match="HANDFAST_TRANSACTION_RETENTION_HOURS"):
+        settings(**seconds, transaction=60 / 3_600)
+    assert settings(**seconds, transaction=65 / 3_600).transaction_retention_ms // 2 > 30_000
