@@ -40,6 +40,7 @@ from shared.messaging.letter_office import LetterOffice
 from shared.messaging.letter_routes import dead_letter_routes
 from shared.messaging.letters import prune
 from shared.messaging.outbox import Outbox
+from shared.messaging.pace import Pace
 from shared.messaging.presence import Presence
 from shared.messaging.prospects import Prospects
 from shared.messaging.redaction import Redactor
@@ -177,6 +178,7 @@ class Program:
             self.outbox,
             self.broker.publisher(),
             given_up=given_up,
+            pace=Pace(self._instances),
             registry=self.metrics.registry,
         )
         self.run("relay", relay.run, relay.health, Until.LAST)
@@ -199,6 +201,7 @@ class Program:
             randomness=self.randomness,
             reset_state_on_recovery_failure=self.settings.reset_state_on_recovery_failure,
             redactor=self._redactor,
+            pace=Pace(self._instances),
             registry=self.metrics.registry,
         )
         self.run("consumer", consumer.run, consumer.health)
@@ -270,6 +273,9 @@ class Program:
         presence = Presence(database, clock, self.new_id(), lag=own_lag, registry=self.metrics.registry)
         self.run("presence", presence.run, until=Until.LAST)
         return presence
+
+    def _instances(self) -> int:
+        return 1 if self._presence is None else self._presence.instances
 
     def _is_first(self) -> bool:
         return self._presence is None or self._presence.first

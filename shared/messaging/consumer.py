@@ -67,6 +67,7 @@ class Consumer:
         reset_state_on_recovery_failure: bool = True,
         settlement: Settlement | None = None,
         redactor: Redactor | None = None,
+        pace: Pace | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
         self._subscription = subscription
@@ -88,7 +89,7 @@ class Consumer:
         self._interrupted = Interrupted()
         self._paused: set[TopicPartition] = set()
         self._committing: asyncio.Task[None] | None = None
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._next_commit = 0.0
         self._broker_problem: str | None = "the consumer has not joined its group yet"
         self._records = Counter(

@@ -5,10 +5,12 @@ goes at once, and a steady stream in few full rounds: with 32 orders in flight t
 broker's CPU.
 
 What tells the two apart is a bucket that records fill and time empties: a handful of records at a time
-hardly fills it, a stream of more than QUIET_RATE does.
+hardly fills it, a stream of more than QUIET_RATE does. Of several instances each has a part of the stream,
+and a round costs it no less for that: it goes at the pace of the whole.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 SHORTEST_SECONDS: Final = 0.005
@@ -20,9 +22,10 @@ BUCKET: Final = 100.0
 
 
 class Pace:
-    """The pace of one loop's rounds."""
+    """The pace of one loop's rounds. sharers: tells how many instances its stream is shared by."""
 
-    def __init__(self) -> None:
+    def __init__(self, sharers: Callable[[], int] = lambda: 1) -> None:
+        self._sharers = sharers
         self._level = 0.0
         self._began = 0.0
         self._next = 0.0
@@ -36,7 +39,7 @@ class Pace:
     def found(self, records: int, began: float) -> None:
         """Note how many records the round found that began then (the loop's time)."""
         left = max(self._level - (began - self._began) * QUIET_RATE, 0.0)
-        self._level = min(left + records, BUCKET)
+        self._level = min(left + records * self._sharers(), BUCKET)
         self._began = began
         # Squared, so that what arrives together while it is quiet makes nobody wait.
         share = (self._level / BUCKET) ** 2

@@ -86,6 +86,11 @@ class Presence:
         )
 
     @property
+    def instances(self) -> int:
+        """How many are there, this one among them, as far as is known."""
+        return max(1, len(self._there))
+
+    @property
     def alone(self) -> bool:
         """Whether nobody else is there, as far as is known."""
         return len(self._there) <= 1

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 class Relay:
     """Moves messages from one program's outbox to the broker.
 
-    given_up: by topic, what follows from a message that can never be published.
+    given_up: by topic, what follows from a message that can never be published; pace: of its rounds.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Relay:
         *,
         poll_seconds: float = POLL_SECONDS,
         given_up: Mapping[str, GivenUp] | None = None,
+        pace: Pace | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
         self._database = database
@@ -58,7 +59,7 @@ class Relay:
         self._publisher = publisher
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._given_up = given_up or {}
         self._to_remove: list[int] = []
         self._unpublishable: list[Message] = []  # of those to remove

@@ -58,3 +58,7 @@ async def test_after_a_stream_it_is_soon_quiet_again() -> None:
     await asyncio.sleep(0.4)
     pace.found(1, asyncio.get_running_loop().time())
     assert await wait(pace) < 1.1 * SHORTEST_SECONDS
+
+
+async def test_a_part_of_a_stream_gathers_as_the_whole_does() -> None:
+    assert await stream(Pace(lambda: 3), 250, 1) > 0.9 * LONGEST_SECONDS
