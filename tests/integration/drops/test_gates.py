@@ -135,7 +135,7 @@ async def test_what_is_looked_for_all_the_time_is_read_from_its_index() -> None:
                 driver.set_trace_callback(None)
                 return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}").all())
 
-            assert index in await drops.database.read(plan)
+            assert index in await drops.database.write(plan)
 
 
 async def test_twenty_reissues_of_one_claim_are_one(drops: World) -> None:
