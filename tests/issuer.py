@@ -37,7 +37,7 @@ def key_named(kid: str, kind: str = "RSA") -> Key:
 
 
 def claims(
-    *roles: str, sub: str = "somebody", now: float | None = None, lasts: float = 300, **more: Any
+    *roles: str, sub: str = "somebody", now: float | None = None, lasts: float = 86_400, **more: Any
 ) -> dict[str, Any]:
     """Return what an issuer says of somebody; a claim that is None is left out."""
     now = time.time() if now is None else now

@@ -316,6 +316,8 @@ class Flaky:
         raise NotImplementedError
 
     async def write(self, work: Work[T]) -> T:
+        if self.away:
+            raise DatabaseUnavailable
         return await self._database.write(work)
 
     async def read(self, work: Work[T]) -> T:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from shared.http import guard
+from tests.backing import Backing
 from tests.e2e.waiting import eventually
 from tests.integration.hostile.programs import Programs, running
 from tests.integration.hostile.wire import raw
@@ -16,7 +17,7 @@ ORDER: Final[dict[str, Any]] = {"customerId": "c", "productId": "p", "qty": 1, "
 
 
 @pytest.fixture(scope="module")
-def slow() -> Iterator[Programs]:
+def slow(backing: Backing) -> Iterator[Programs]:
     """The coordinator finds a payment service that takes every connection and never answers."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -32,7 +33,7 @@ def slow() -> Iterator[Programs]:
             "try_timeout_seconds": 0.5,
             "sweep_seconds": 0.2,
         }
-        with running(payment_url=url, max_orders_in_flight=1, **patience, **limits) as programs:
+        with running(backing, payment_url=url, max_orders_in_flight=1, **patience, **limits) as programs:
             programs.send("PUT", "stock", "/products/p", {"onHand": 10})
             yield programs
 

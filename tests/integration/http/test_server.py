@@ -188,7 +188,8 @@ def test_a_program_that_cant_start_says_why_and_ends(setting: str, message: str,
         check=False,
     )
     assert refused.returncode > 0
-    first = json.loads(refused.stderr.splitlines()[0])
+    open_to_all, first = map(json.loads, refused.stderr.splitlines()[:2])
+    assert open_to_all["message"].startswith("No authentication: ")
     assert first["message"] == message
     assert ("exception" in first) is traced
     assert ("ZeroDivisionError" in refused.stderr) is traced

@@ -10,6 +10,7 @@ from sqlalchemy.util import await_only
 from sqlmodel import SQLModel
 
 from shared.clock import SystemClock
+from shared.database.pipeline import send_waiting
 from shared.database.place import Schema
 from shared.database.port import table_of
 from shared.database.postgres import PostgresDatabase
@@ -58,6 +59,7 @@ async def test_a_row_that_was_overtaken_is_published(database: PostgresDatabase)
 
     def slow(connection: Connection) -> None:
         outbox.add(connection, [Message(TOPIC, b"k", b"first")])
+        send_waiting(connection)
         numbered.set()
         await_only(overtaken.wait())
 
@@ -84,6 +86,7 @@ async def test_a_reader_that_goes_by_numbers_would_skip_it(database: PostgresDat
 
     def slow(connection: Connection) -> None:
         outbox.add(connection, [Message(TOPIC, b"k", b"first")])
+        send_waiting(connection)
         numbered.set()
         await_only(overtaken.wait())
 
