@@ -1,8 +1,9 @@
 """What all tests share: their order, and settings that hold on a busy machine."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,8 @@ from tests.kafka import Kafka, kafka_server
 from tests.kafka_in_place import put_in_place
 from tests.maven import CannotRun as CannotRunKafka
 from tests.postgres import CannotRun, Server, server
+
+T = TypeVar("T")
 
 HERE: Final = Path(__file__).resolve().parent
 FIRST: Final = ("e2e", "simulation", "model", "chaos", "integration")
@@ -26,29 +29,15 @@ settings.load_profile("shared")
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL that all tests of this process share, each in a schema of its own."""
-    try:
-        running = server()
-        postgres = running.__enter__()
-    except CannotRun as reason:
-        pytest.skip(f"NOT TESTED on PostgreSQL, which can't be run here: {reason}")
-    try:
-        yield postgres
-    finally:
-        running.__exit__(None, None, None)
+    with ExitStack() as blocks:
+        yield _found(blocks, server(), "PostgreSQL", CannotRun)
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
     """An Apache Kafka that all tests of this process share; use topics and groups of your own."""
-    try:
-        running = kafka_server()
-        kafka = running.__enter__()
-    except CannotRunKafka as reason:
-        pytest.skip(f"NOT TESTED on Apache Kafka, which can't be run here: {reason}")
-    try:
-        yield kafka
-    finally:
-        running.__exit__(None, None, None)
+    with ExitStack() as blocks:
+        yield _found(blocks, kafka_server(), "Apache Kafka", CannotRunKafka)
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.at_length)])
@@ -85,6 +74,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=spared)
         items[:] = [item for item in items if not item.get_closest_marker(marker)]
     items.sort(key=_turn)
+
+
+def _found(blocks: ExitStack, running: AbstractContextManager[T], what: str, why: type[Exception]) -> T:
+    """Enter what is to run as long as the blocks; skip, aloud, where it can't."""
+    try:
+        return blocks.enter_context(running)
+    except why as reason:
+        pytest.skip(f"NOT TESTED on {what}, which can't be run here: {reason}")
 
 
 def _turn(item: pytest.Item) -> int:

@@ -2,7 +2,7 @@
 is committed, so that a row may appear behind a reader that goes by numbers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sqlalchemy import Connection, text
@@ -30,13 +30,16 @@ def schema(postgres: Server) -> Schema:
 
 
 @pytest.fixture
-async def database(schema: Schema) -> PostgresDatabase:
+async def database(schema: Schema) -> AsyncIterator[PostgresDatabase]:
     database = PostgresDatabase(schema)
     await database.start()
     await database.write(
         lambda connection: SQLModel.metadata.create_all(connection, tables=[table_of(OutboxRow)])
     )
-    return database
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 def numbers_after(last: int) -> Callable[[Connection], list[int]]:
@@ -77,7 +80,6 @@ async def test_a_row_that_was_overtaken_is_published(database: PostgresDatabase)
     relaying.cancel()
     await asyncio.gather(relaying, return_exceptions=True)
     assert await database.read(numbers_after(0)) == []
-    await database.close()
 
 
 async def test_a_reader_that_goes_by_numbers_would_skip_it(database: PostgresDatabase) -> None:
@@ -100,4 +102,3 @@ async def test_a_reader_that_goes_by_numbers_would_skip_it(database: PostgresDat
     assert seen == [2]
     assert await database.read(numbers_after(seen[-1])) == [], "the first row is never seen"
     assert await database.read(numbers_after(0)) == [1, 2]
-    await database.close()
