@@ -331,7 +331,9 @@ def _database(settings: Settings, name: str, randomness: random.Random) -> Datab
     place = database_place(settings, name)
     if isinstance(place, Path):
         return SqliteDatabase(place)
-    from shared.database.postgres import Limits, PostgresDatabase  # A driver that SQLite spares.
+    # A driver that SQLite spares.
+    from shared.database.postgres import PostgresDatabase
+    from shared.database.postgres_session import Limits
 
     limits = Limits(
         writers=settings.database_writers,

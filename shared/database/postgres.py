@@ -13,35 +13,27 @@ snapshot. A connection that broke is not trusted again; the next piece of work o
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import asyncpg
-from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
 from shared.clock import Millis
 from shared.database.failures import is_contention, is_store_failure
-from shared.database.pipeline import Surprise, pipelined, send_waiting
+from shared.database.jobs import MOST_WAITING, Job, Result, answer
+from shared.database.pipeline import Surprise
 from shared.database.place import Schema
-from shared.database.port import Work, take_announced
+from shared.database.port import Work
 from shared.database.postgres_hints import Hints
+from shared.database.postgres_session import Limits, Session, Uncertain, connect, new_engine
 from shared.errors import DatabaseUnavailable, Transient
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
-
 BATCH: Final = 64
 """The most pieces of work that share one commit."""
-
-MOST_WAITING: Final = 10_000
-"""More than so many writes (or reads) that wait are turned away."""
 
 ATTEMPTS: Final = 6
 """How often a piece of work is tried that gets in the way of others."""
@@ -52,49 +44,28 @@ CAREFUL: Final = 20
 FIRST_PAUSE_SECONDS: Final = 0.005
 """The pause before the second attempt; it doubles, and each is drawn from between nothing and twice that."""
 
-MORE_THAN_THE_SERVER_SECONDS: Final = 5.0
-"""The client waits so much longer than the server allows a statement: then the network is gone."""
-
-_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """writers, readers: connections of either kind; the rest in seconds: to connect, for one statement, and
-    for one statement's wait for a lock."""
-
-    writers: int = 2
-    readers: int = 2
-    connect_seconds: float = 5.0
-    statement_seconds: float = 10.0
-    lock_seconds: float = 2.0
-
-
-_Job = tuple[Work[Any], "asyncio.Future[Any]"]
-_Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
-
 
 class PostgresDatabase:
     """A Database in one schema; the event loop that starts it owns it. randomness: for pauses."""
 
     def __init__(
-        self, schema: Schema, *, limits: Limits = Limits(), randomness: random.Random | None = None
+        self, schema: Schema, *, limits: Limits | None = None, randomness: random.Random | None = None
     ) -> None:
         self._schema = schema
-        self._limits = limits
+        self._limits = limits = limits or Limits()
         # Jitter is no secret.
         self._randomness = randomness or random.Random()  # noqa: S311
-        self._engine = _engine(schema, limits)
-        self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
+        self._engine = new_engine(schema, limits)
+        self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
         self._listeners: list[Callable[[], None]] = []
         self._writers: list[asyncio.Task[None]] = []
-        self._idle = [_Session(self._engine) for _ in range(limits.readers)]
+        self._idle = [Session(self._engine) for _ in range(limits.readers)]
         self._a_reader = asyncio.Semaphore(limits.readers)
         self._reading = 0
         self._careful = 0  # transactions that are to be so
         self._started = False
         self._closed = False
-        self._hints = Hints(schema.name, partial(_connect, schema, limits))
+        self._hints = Hints(schema.name, partial(connect, schema, limits))
 
     async def start(self) -> None:
         """Connect; raise DatabaseUnavailable where that fails."""
@@ -172,7 +143,7 @@ class PostgresDatabase:
             raise DatabaseUnavailable("The database is not open yet.")
 
     async def _write_loop(self) -> None:
-        session, most = _Session(self._engine), BATCH
+        session, most = Session(self._engine), BATCH
         while (job := await self._jobs.get()) is not None:
             batch = self._take_along(job, most)
             results = await self._together(session, batch)
@@ -184,7 +155,7 @@ class PostgresDatabase:
             self._answer(results, session)
         await session.close()
 
-    def _take_along(self, job: _Job, most: int) -> list[_Job]:
+    def _take_along(self, job: Job, most: int) -> list[Job]:
         """Return a job and whatever else waits, but not what tells a writer to stop."""
         batch = [job]
         while len(batch) < most and not self._jobs.empty():
@@ -195,7 +166,7 @@ class PostgresDatabase:
             batch.append(another)
         return batch
 
-    async def _together(self, session: "_Session", batch: Sequence[_Job]) -> list[_Result] | None:
+    async def _together(self, session: Session, batch: Sequence[Job]) -> list[Result] | None:
         """Run a batch in one transaction; None, with nothing changed, where each has to run alone."""
 
         def run_all(connection: Any) -> list[Any]:
@@ -203,14 +174,14 @@ class PostgresDatabase:
 
         try:
             values = await self._trustingly(session, run_all)
-        except _Uncertain as error:
+        except Uncertain as error:
             unavailable = self._unavailable("may or may not have written this", error)
             return [(done, None, unavailable) for _, done in batch]
         except Exception:  # noqa: BLE001 - whose error it is shows when each runs alone
             return None
         return [(done, value, None) for (_, done), value in zip(batch, values, strict=True)]
 
-    async def _trustingly(self, session: "_Session", work: Work[T]) -> T:
+    async def _trustingly(self, session: Session, work: Work[T]) -> T:
         """Run work in a transaction that trusts; where that is in vain, or was just now, in a careful one."""
         if self._careful == 0:
             try:
@@ -220,12 +191,12 @@ class PostgresDatabase:
         self._careful -= 1
         return await session.write(work, trusting=False)
 
-    async def _alone(self, session: "_Session", work: Work[Any], done: "asyncio.Future[Any]") -> _Result:
+    async def _alone(self, session: Session, work: Work[Any], done: "asyncio.Future[Any]") -> Result:
         """Run one piece of work in a transaction of its own, again where it got in the way of others."""
         for attempt in range(ATTEMPTS):
             try:
                 return done, await session.write(work, trusting=False), None
-            except _Uncertain as error:
+            except Uncertain as error:
                 return done, None, self._unavailable("may or may not have written this", error)
             except Exception as error:  # noqa: BLE001 - the waiting caller must learn what became of its write
                 if not is_contention(error):
@@ -242,14 +213,8 @@ class PostgresDatabase:
             return RuntimeError("the work raised StopIteration")
         return error
 
-    def _answer(self, results: Sequence[_Result], session: "_Session") -> None:
-        for done, result, error in results:
-            if done.done():  # Its caller was cancelled: the write stands, nobody waits for it.
-                continue
-            if error is None:
-                done.set_result(result)
-            else:
-                done.set_exception(error)
+    def _answer(self, results: Sequence[Result], session: Session) -> None:
+        answer(results)
         if session.take_announced():
             for listener in self._listeners:
                 listener()
@@ -268,138 +233,3 @@ def _read_time(connection: Connection) -> Millis:
         "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     ).scalar_one()
     return told
-
-
-class _Uncertain(Exception):
-    """The connection broke while the commit was under way."""
-
-
-class _Session:
-    """One connection, opened when it is first needed and anew after it broke."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._connection: AsyncConnection | None = None
-        self._driver: Any = None
-        self._announced = False
-
-    async def write(self, work: Work[T], *, trusting: bool) -> T:
-        """Run work in a transaction; raise what it raises, Surprise or _Uncertain, after that was undone."""
-        try:
-            connection = await self._begin("BEGIN")
-            result: T = await connection.run_sync(pipelined, work, trusting=trusting)
-        except BaseException as error:
-            await self._undo(error)
-            raise
-        try:
-            await self._driver.execute("COMMIT")
-        except BaseException as error:
-            broken = self._driver.is_closed() or not isinstance(error, asyncpg.PostgresError)
-            await self._drop()
-            if broken:
-                raise _Uncertain(str(error) or type(error).__name__) from error
-            raise
-        assert connection.sync_connection is not None
-        self._announced = take_announced(connection.sync_connection)
-        return result
-
-    async def read(self, work: Work[T]) -> T:
-        """Run work on one snapshot."""
-        try:
-            connection = await self._begin(_READ)
-            result = await connection.run_sync(work)
-            await self._driver.execute("COMMIT")
-        except BaseException as error:
-            await self._undo(error)
-            raise
-        return result
-
-    def take_announced(self) -> bool:
-        """Say whether what was committed since the last time this was asked is to be told of."""
-        announced, self._announced = self._announced, False
-        return announced
-
-    async def close(self) -> None:
-        """Take leave of the server."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    async def _begin(self, how: str) -> AsyncConnection:
-        if self._connection is not None:
-            try:
-                await self._driver.execute(how)
-            except Exception:  # noqa: BLE001 - a server that went away meanwhile is called once more
-                await self._drop()
-            else:
-                return self._connection
-        connection = await self._engine.connect()
-        self._connection = connection
-        self._driver = (await connection.get_raw_connection()).driver_connection
-        # SQLAlchemy's own transaction stays a no-op: BEGIN and COMMIT are said here.
-        await connection.begin()
-        await self._driver.execute(how)
-        return connection
-
-    async def _undo(self, error: BaseException) -> None:
-        if self._connection is None:
-            return
-        # Who was cancelled may have left a statement behind that still runs.
-        if not isinstance(error, Exception | Surprise) or self._driver is None or self._driver.is_closed():
-            await self._drop()
-            return
-        try:
-            await self._driver.execute("ROLLBACK")
-        except Exception:  # noqa: BLE001 - it is undone by the end of the connection, too
-            await self._drop()
-
-    async def _drop(self) -> None:
-        """End a connection that can't be trusted; the server undoes what it had begun."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            driver, self._driver = self._driver, None
-            if driver is not None:
-                driver.terminate()
-            await connection.invalidate()
-            await connection.close()
-
-
-async def _connect(schema: Schema, limits: Limits) -> "asyncpg.Connection[Any]":
-    """Open a connection; raise ConnectionError where there is none to be had."""
-    server_settings = {
-        "search_path": schema.name,
-        "application_name": schema.name,
-        "statement_timeout": _milliseconds(limits.statement_seconds),
-        "lock_timeout": _milliseconds(limits.lock_seconds),
-        # Nobody waits for locks of a program that stands still in the middle of a transaction.
-        "idle_in_transaction_session_timeout": _milliseconds(3 * limits.statement_seconds),
-        # Statements this short are slower for being compiled.
-        "jit": "off",
-    }
-    try:
-        return await asyncpg.connect(
-            schema.dsn,
-            timeout=limits.connect_seconds,
-            command_timeout=limits.statement_seconds + MORE_THAN_THE_SERVER_SECONDS,
-            server_settings=server_settings,
-        )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        # Whatever it is (nobody listens, a wrong password, no such database): there is no database.
-        raise ConnectionError(f"no connection to {schema}: {error or type(error).__name__}") from error
-
-
-def _engine(schema: Schema, limits: Limits) -> AsyncEngine:
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=partial(_connect, schema, limits),
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",
-        connect_args={"prepared_statement_cache_size": 500},
-    )
-    # A statement that goes through SQLAlchemy finds done what was written before it, too.
-    event.listen(engine.sync_engine, "before_cursor_execute", lambda connection, *_: send_waiting(connection))
-    return engine
-
-
-def _milliseconds(seconds: float) -> str:
-    return str(round(seconds * 1000))

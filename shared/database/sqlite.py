@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.database.failures import is_store_failure
+from shared.database.jobs import MOST_WAITING, Job, Result, answer
 from shared.database.port import Work, take_announced
 from shared.errors import DatabaseUnavailable
 
@@ -30,15 +31,9 @@ _log = logging.getLogger(__name__)
 BATCH: Final = 256
 """The most pieces of work that share one commit."""
 
-MOST_WAITING: Final = 10_000
-"""More than so many writes (or reads) that wait are turned away."""
-
 READERS: Final = 3
 BUSY_TIMEOUT_MS: Final = 5_000
 CACHE_KIB: Final = 8_192
-
-_Job = tuple[Work[Any], "asyncio.Future[Any]"]
-_Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 
 class SqliteDatabase:
@@ -50,7 +45,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self._path = path
         self._engine = sqlite_engine(path, busy_timeout_ms)
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._listeners: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -135,10 +130,10 @@ class SqliteDatabase:
         if self._writer is not None:
             _give_up(self._writer)
 
-    def _take(self) -> tuple[list[_Job], bool]:
+    def _take(self) -> tuple[list[Job], bool]:
         """Wait for the first job, then take along whatever else waits; also return whether more may come."""
         job = self._jobs.get()
-        batch: list[_Job] = []
+        batch: list[Job] = []
         while job is not None:
             batch.append(job)
             if len(batch) == BATCH:
@@ -149,7 +144,7 @@ class SqliteDatabase:
                 return batch, True
         return batch, False
 
-    def _commit_batch(self, batch: list[_Job]) -> tuple[list[_Result], bool]:
+    def _commit_batch(self, batch: list[Job]) -> tuple[list[Result], bool]:
         """Run a batch and commit it; return what became of each, and whether the commit was announced."""
         try:
             if self._writer is None:
@@ -171,14 +166,8 @@ class SqliteDatabase:
             return [(done, None, unavailable) for _, done in batch], False
         return results, take_announced(connection)
 
-    def _answer(self, results: list[_Result], announced: bool) -> None:
-        for done, result, error in results:
-            if done.done():  # Its caller was cancelled: the write stands, nobody waits for it.
-                continue
-            if error is None:
-                done.set_result(result)
-            else:
-                done.set_exception(error)
+    def _answer(self, results: list[Result], announced: bool) -> None:
+        answer(results)
         if announced:
             for listener in self._listeners:
                 listener()
@@ -239,7 +228,7 @@ def _unavailable(what: str, error: Exception) -> DatabaseUnavailable:
 
 def _run(
     connection: Connection, cursor: Any, work: Work[Any], done: "asyncio.Future[Any]", *, alone: bool
-) -> _Result:
+) -> Result:
     """Run one piece of a batch; where it fails, undo it and nothing else. alone: it is all of the batch."""
     if not alone:
         cursor.execute("SAVEPOINT work")

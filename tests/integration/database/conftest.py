@@ -10,7 +10,8 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, ins
 from shared.database.inline import InlineDatabase
 from shared.database.place import Schema
 from shared.database.port import Database
-from shared.database.postgres import Limits, PostgresDatabase
+from shared.database.postgres import PostgresDatabase
+from shared.database.postgres_session import Limits
 from shared.database.sqlite import SqliteDatabase
 from tests.postgres import Server
 

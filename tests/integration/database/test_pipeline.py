@@ -10,7 +10,8 @@ from sqlalchemy.exc import DataError, IntegrityError
 from shared.database import pipeline
 from shared.database.place import Schema
 from shared.database.port import Savepoint, insert_new
-from shared.database.postgres import CAREFUL, Limits, PostgresDatabase
+from shared.database.postgres import CAREFUL, PostgresDatabase
+from shared.database.postgres_session import Limits
 from shared.database.prepared import ByKey, Prepared
 from shared.errors import Refused
 from tests.integration.database.conftest import NOTES

@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from shared.database.place import Schema
-from shared.database.postgres import Limits, PostgresDatabase
+from shared.database.postgres import PostgresDatabase
+from shared.database.postgres_session import Limits
 from shared.errors import DatabaseUnavailable, Refused, Transient
 from shared.settings import Settings
 from tests.integration.database.conftest import METADATA, read_notes, write_down
